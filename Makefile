@@ -1,0 +1,46 @@
+# make help says what there is. Everything runs from .venv, which setup makes and keeps up to date.
+SHELL := /bin/bash -eu -o pipefail
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check bench clean
+
+PYTHON ?= python3
+ARGS ?=
+STAMP := .venv/.memfarm-setup
+HEADERS := $(wildcard memfarm/*.h memfarm/kernels/*.h)
+export PYTHONUNBUFFERED := 1
+
+help: ## what you are reading
+	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:[^#]*## /\t/' | while IFS=$$'\t' read -r name text; do printf '  make %-7s %s\n' "$$name" "$$text"; done
+
+setup: $(STAMP) ## .venv with memfarm (editable, kernels compiled) and its tools, as pinned in constraints.txt
+
+$(STAMP): pyproject.toml setup.py constraints.txt memfarm/kernels.cpp $(HEADERS)
+	@command -v $(PYTHON) >/dev/null || { echo "memfarm needs python3 (3.11 or newer), which is not on PATH" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; v = sys.version_info; v >= (3, 11) or sys.exit(f"memfarm needs Python 3.11 or newer, got {v.major}.{v.minor}; name one: make setup PYTHON=python3.11")'
+	@$(PYTHON) -c 'import pathlib, sys, sysconfig; h = pathlib.Path(sysconfig.get_path("include"), "Python.h"); h.exists() or sys.exit(f"the kernels need the headers of Python, there is no {h}; install them (Debian: apt install python3-dev)")'
+	@$(PYTHON) -c 'import ensurepip, sys, venv' 2>/dev/null || { echo "$(PYTHON) cannot make a virtual environment; install venv (Debian: apt install python3-venv)" >&2; exit 1; }
+	@command -v $${CXX:-g++} >/dev/null || { echo "the kernels need a C++17 compiler, there is no $${CXX:-g++} on PATH; install one (Debian: apt install g++) or name it in CXX" >&2; exit 1; }
+	.venv/bin/python -c '' 2>/dev/null || $(PYTHON) -m venv .venv
+	.venv/bin/python -m pip install --progress-bar off --constraint constraints.txt --editable '.[dev,demo]'
+	touch $@
+
+demo: setup ## build a world from a real elevation map, train in it, write runs/demo/ (ARGS="--seconds 30 …")
+	.venv/bin/memfarm demo $(ARGS)
+
+test: setup ## the suite on the compiled kernels, then on their NumPy twins (ARGS="-k grid …")
+	.venv/bin/python -m pytest $(ARGS)
+	MEMFARM_KERNELS=reference .venv/bin/python -m pytest $(ARGS)
+
+check: setup ## ruff, its formatter, mypy --strict and the direction of imports; changes nothing
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+	.venv/bin/lint-imports
+
+bench: setup ## the figures, each beside its baseline (ARGS goes to python -m benchmarks)
+	.venv/bin/python -m benchmarks $(ARGS)
+
+clean: ## remove .venv and whatever was built or cached; runs/ stays
+	rm -rf .venv build dist memfarm.egg-info memfarm/_kernels*.so
+	rm -rf .benchmarks .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find memfarm envs wrappers tests benchmarks examples -name __pycache__ -type d -prune -exec rm -rf {} +

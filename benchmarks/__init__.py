@@ -1,0 +1,1 @@
+"""The figures that memfarm promises, each beside a baseline: `python -m benchmarks` (docs/performance.md)."""

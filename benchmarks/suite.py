@@ -1,0 +1,99 @@
+"""The benchmarks by name, the command line, and the table."""
+
+import json
+import os
+import platform
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, Final
+
+import numpy as np
+import torch
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks import clock, crop, memory, reset, size, steps
+from benchmarks.rows import Row
+from benchmarks.sizes import FULL, QUICK, Sizes
+from benchmarks.timing import one_core
+from memfarm.kernels import CHOICE
+
+BENCHMARKS: Final[dict[str, Callable[[Sizes], Iterator[Row]]]] = {
+    "crop": crop.rows,
+    "clock": clock.rows,
+    "reset": reset.rows,
+    "world-size": size.rows,
+    "step": steps.rows,
+    "memory": memory.rows,
+}
+
+_WIDTH: Final = 150  # of the table where no terminal says
+
+
+def main(
+    only: Annotated[str, typer.Option(help=f"Some of {', '.join(BENCHMARKS)}, with commas between.")] = "",
+    quick: Annotated[bool, typer.Option("--quick", help="Tiny worlds: whether it runs, not how fast.")] = False,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the rows there too.", dir_okay=False)] = None,
+) -> None:
+    """Measure memfarm on this machine, each figure beside its baseline, on one core."""
+    names = [name.strip() for name in only.split(",") if name.strip()] or list(BENCHMARKS)
+    unknown = sorted(set(names) - set(BENCHMARKS))
+    if unknown:
+        raise typer.BadParameter(f"--only takes some of {', '.join(BENCHMARKS)}, got {', '.join(unknown)}")
+    start = time.perf_counter()
+    console = Console() if os.isatty(1) else Console(width=_WIDTH)
+    torch.set_num_threads(1)
+    with one_core() as core:
+        machine = _machine(core)
+        found = list(_run(names, QUICK if quick else FULL))
+    console.print(_table(found))
+    console.print(" · ".join(f"{key} {value}" for key, value in machine.items()), highlight=False)
+    missed = sum(row.reached is False for row in found)
+    goals = sum(row.goal is not None for row in found)
+    console.print(f"{goals - missed} of {goals} figures reached · {time.perf_counter() - start:.0f} s")
+    if quick:
+        console.print("[yellow]--quick: tiny worlds; these figures say nothing but that everything runs[/yellow]")
+    if json_file is not None:
+        report = {"machine": machine, "quick": quick, "rows": [row.as_json() for row in found]}
+        json_file.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+
+
+def _run(names: Sequence[str], sizes: Sizes) -> Iterator[Row]:
+    """The rows of the benchmarks in `names`; what is going on is told on stderr, and seen in a terminal only."""
+    with Console(stderr=True).status("") as status:
+        for name in names:
+            status.update(f"measuring {name} …")
+            yield from BENCHMARKS[name](sizes)
+
+
+def _machine(core: int | None) -> dict[str, str]:
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else float("nan")
+    return {
+        "processor": _processor(),
+        "core": "not pinned" if core is None else f"{core} of {os.cpu_count()}",
+        "load": f"{load:.1f} before",
+        "kernels": CHOICE,
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "torch": torch.__version__,
+    }
+
+
+def _processor() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        for line in cpuinfo.read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
+
+
+def _table(rows: Sequence[Row]) -> Table:
+    table = Table(title="memfarm: each figure beside its baseline, medians", show_lines=True)
+    for heading in ("row", "ours", "baseline", "ratio", "to reach", "reached"):
+        table.add_column(heading, justify="left" if heading in ("row", "baseline") else "right")
+    for row in rows:
+        table.add_row(*row.cells())
+    return table

@@ -1,0 +1,102 @@
+"""How time is taken: cases in turns, on one core, and a ratio within each round."""
+
+import gc
+import math
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+_SAMPLE = 1e-3  # seconds; a shorter call is repeated within its sample, so that reading the clock does not count
+
+
+@dataclass(frozen=True, slots=True)
+class Times:
+    """What one call of a case took, in seconds, float64 `(rounds,)`."""
+
+    seconds: NDArray[np.float64]
+
+    @property
+    def median(self) -> float:
+        """Seconds of one call, the median over the rounds."""
+        return float(np.median(self.seconds))
+
+    @property
+    def spread(self) -> float:
+        """The distance of the quartiles as a share of the median: what the machine's noise amounts to."""
+        low, high = np.quantile(self.seconds, (0.25, 0.75))
+        return float((high - low) / self.median)
+
+    def over(self, other: "Times") -> float:
+        """This case's time over `other`'s, the median of the rounds' own ratios. Both of one `in_turns`."""
+        return float(np.median(self.seconds / other.seconds))
+
+
+def in_turns(
+    cases: Mapping[str, Callable[[], object]], *, seconds: float, least: int = 5, most: int = 400
+) -> dict[str, Times]:
+    """Time all cases for about `seconds` in all, one sample each a round, every round beginning with another case.
+
+    A machine that slows down, or a neighbour's load, then falls on all of them alike. Each case runs twice beforehand.
+    least, most: bounds on the rounds. Collects no garbage meanwhile.
+    """
+    with _no_garbage_collection():
+        repeats = {name: _repeats(case) for name, case in cases.items()}
+        order = list(cases)
+        samples: dict[str, list[float]] = {name: [] for name in cases}
+        end = time.perf_counter() + seconds
+        for done in range(most):
+            if done >= least and time.perf_counter() >= end:
+                break
+            for name in order:
+                samples[name].append(_sample(cases[name], repeats[name]))
+            order.append(order.pop(0))
+    return {name: Times(np.array(values)) for name, values in samples.items()}
+
+
+def once(case: Callable[[], object]) -> float:
+    """Seconds that a single call takes, for what cannot be repeated."""
+    return _sample(case, 1)
+
+
+def _sample(case: Callable[[], object], repeats: int) -> float:
+    start = time.perf_counter()
+    for _ in range(repeats):
+        case()
+    return (time.perf_counter() - start) / repeats
+
+
+def _repeats(case: Callable[[], object]) -> int:
+    case()
+    return max(1, math.ceil(_SAMPLE / max(_sample(case, 1), 1e-9)))
+
+
+@contextmanager
+def _no_garbage_collection() -> Iterator[None]:
+    was_on = gc.isenabled()
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+@contextmanager
+def one_core() -> Iterator[int | None]:
+    """Keep the process on its last core, the one that the system uses least; None where that cannot be asked for."""
+    if not hasattr(os, "sched_setaffinity"):
+        yield None
+        return
+    allowed = os.sched_getaffinity(0)
+    core = max(allowed)
+    os.sched_setaffinity(0, {core})
+    try:
+        yield core
+    finally:
+        os.sched_setaffinity(0, allowed)

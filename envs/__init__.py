@@ -1,0 +1,1 @@
+"""Environments: worlds with rules, each one file, and their doors."""

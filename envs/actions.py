@@ -1,0 +1,30 @@
+"""The check of a batch of actions, before anything moves."""
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from memfarm.errors import ActionError
+
+
+def checked(actions: ArrayLike, live: NDArray[np.bool_], choices: int) -> NDArray[np.int64]:
+    """`actions` as int64 `(N,)`, each of a live agent in [0, choices); not a copy where they are that already.
+
+    Whatever stands at an agent that is not live is ignored. Raises ActionError for anything but an integer a
+    live agent, naming the first.
+    """
+    try:
+        array = np.asarray(actions)
+    except (ValueError, TypeError) as error:
+        raise ActionError(f"actions must be {len(live)} integers, got {actions!r:.80}: {error}") from error
+    if array.shape != live.shape:
+        raise ActionError(f"actions must be one integer an agent, shape {live.shape}, got shape {array.shape}")
+    if array.dtype.kind not in "iu":
+        index = int(np.argmax(live))
+        raise ActionError(
+            f"actions must be integers, got {array.dtype} (agent {index}: {array[index]!r}); convert them first"
+        )
+    bad = live & ((array < 0) | (array >= choices))
+    if bad.any():
+        index = int(np.argmax(bad))
+        raise ActionError(f"an action must be in [0, {choices}), got {array[index]} for agent {index}")
+    return array.astype(np.int64, copy=False)

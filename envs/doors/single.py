@@ -1,0 +1,74 @@
+"""The door of one agent: `gymnasium.make("memfarm/Forage-v0")`."""
+
+from typing import Any, ClassVar, Final
+
+import gymnasium
+import numpy as np
+from gymnasium import logger
+from gymnasium.vector import AutoresetMode
+from numpy.typing import NDArray
+
+from memfarm.envs.base import Config, GridEnv
+from memfarm.envs.doors.arguments import configure, numpy_windows
+from memfarm.errors import ActionError
+from memfarm.world import World
+
+Observation = NDArray[np.float32]
+
+
+class SingleEnv(gymnasium.Env[Observation, Any]):
+    """One agent alone in one world, as a Gymnasium environment; subclass it with an `environment`.
+
+    config, arguments: the environment's own. render_mode: "rgb_array", "ansi" or None.
+
+    Observations are the agent's window, float32 `(S, S, C)` in [0, 1], new memory each; `info["action_mask"]` is int8
+    `(actions,)`. Raises ConfigError, ActionError (nothing has moved), ClosedError.
+    """
+
+    environment: ClassVar[type[GridEnv]]
+    metadata: dict[str, Any] = GridEnv.metadata
+
+    def __init__(self, *, config: Config | None = None, render_mode: str | None = None, **arguments: Any) -> None:
+        settings = configure(self.environment, config, arguments, ("render_mode",))
+        self.core: Final = self.environment(settings, autoreset_mode=AutoresetMode.DISABLED, render_mode=render_mode)
+        self._windows = numpy_windows(self.core)
+        self.render_mode = render_mode
+        self.observation_space = self._windows.single_observation_space
+        self.action_space = self.core.single_action_space
+
+    @property
+    def world(self) -> World:
+        """The world that the agent lives in."""
+        return self.core.world
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Observation, dict[str, Any]]:
+        """Begin an episode: the first window and info. Without a seed it follows from the episode before."""
+        super().reset(seed=seed)
+        windows, infos = self._windows.reset(seed=seed)
+        return windows[0], {"action_mask": infos["action_mask"][0]}
+
+    def step(self, action: Any) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
+        """Act once: `action` an integer of any kind in [0, actions)."""
+        array = np.asarray(action)
+        if array.shape != ():
+            raise ActionError(f"an action must be one integer, got shape {array.shape}")
+        windows, rewards, terminated, truncated, infos = self._windows.step(array[None])
+        info = {"action_mask": infos["action_mask"][0]}
+        return windows[0], float(rewards[0]), bool(terminated[0]), bool(truncated[0]), info
+
+    def state(self) -> NDArray[np.float32]:
+        """The whole world, float32 `(Ph, Pw, C)` in `core.state_space`; see `GridEnv.state`."""
+        return self.core.state()
+
+    def render(self) -> Any:
+        """The whole world as `render_mode` says: a uint8 array `(h, w, 3)` or a string."""
+        if self.render_mode is None:
+            logger.warn("render() was called without a render_mode; make the environment with render_mode='rgb_array'")
+            return None
+        return self.core.frame()
+
+    def close(self) -> None:
+        """Close the world; twice is fine, any other use afterwards raises ClosedError."""
+        self._windows.close()

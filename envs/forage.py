@@ -1,0 +1,166 @@
+"""Forage: walk, eat what grows, do not starve."""
+
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from memfarm.envs.agents import cell_keys
+from memfarm.envs.base import Flags, GridEnv
+from memfarm.envs.forage_config import ForageConfig
+from memfarm.envs.placement import WALKABLE_BELOW, walkable
+from memfarm.kernels import contest
+
+STAY, NORTH, SOUTH, WEST, EAST, EAT = range(6)
+
+_DY: Final = np.array([0, -1, 1, 0, 0, 0], np.int32)
+_DX: Final = np.array([0, 0, 0, -1, 1, 0], np.int32)
+_CONTEST: Final = 4  # stream of a world's key
+
+Targets = tuple[NDArray[np.int32], NDArray[np.int32], Flags]
+
+
+class Forage(GridEnv):
+    """Foragers on a map live off food that regrows, and starve where they do not find it.
+
+    ## Description
+    Food (RESOURCES) grows back towards what each cell can bear (CAPACITY), slowly. Living costs energy every step, and
+    walking on steep ground costs more. Agents leave TRAILS that fade, see a window around themselves, and stand in each
+    other's way. One agent learns where to go; many learn what is left to them.
+
+    ## Actions
+    `Discrete(6)`: 0 stay, 1 north (y - 1), 2 south, 3 west, 4 east, 5 eat.
+
+    A move needs a cell inside the world, walkable (OBSTACLES below 0.5) and free at the start of the step; of several
+    agents that want the same cell a draw picks one, whatever their order. A move that fails is a stay. Eating takes at
+    most `bite` from the cell's RESOURCES. `info["action_mask"]`, int8 `(6,)`, is 1 where an action would do something.
+
+    ## Observation
+    The doors: the window around the agent, float32 `(S, S, C)` in [0, 1], S = 2 * radius + 1, by default C = 7: SELF_HP
+    (own energy, in the centre cell), ALLIES_HP, RESOURCES, OBSTACLES, TERRAIN_COST, VISIBILITY, TRAILS. `channels=`
+    picks others, in any order. This class itself: the agent's own state, float32 `(3,)` in [0, 1]: energy, y, x.
+
+    ## Reward
+    `energy_weight * (energy eaten - energy spent)`, less `death_penalty` on death. What is eaten counts in full, also
+    what `max_energy` leaves no room for.
+
+        eaten = food_energy * food taken
+        spent = metabolism + terrain_weight * TERRAIN_COST of the cell walked onto, if it moved
+        energy = min(energy + eaten - spent, max_energy)
+
+    ## Starting state
+    Every agent on a free walkable cell of its own, drawn with the seed, with `start_energy`. All food fully grown, no
+    trails.
+
+    ## Episode end
+    Termination: the agent's energy is 0 or less. With several agents a world goes on and the batched door gives the
+    agent a new life in it. Truncation: after `max_cycles` steps, of all agents of a world at once.
+
+    ## Arguments
+    `shape=(64, 64)`, `map=None` (a folder of `memfarm build`, a recipe for `terrain.from_recipe`, or None: hills; a map
+    brings its own shape), `boundary="wall"` or `"wrap"`, `max_cycles=500`, `radius=5`, `channels=None`,
+    `mask_by_visibility=False`, `gamma_dmg`, `gamma_trail`, `gamma_sig`; energy: `max_energy=1.0`, `start_energy=0.5`,
+    `metabolism=0.006`, `terrain_weight=0.01`, `bite=0.25`, `food_energy=0.2`; reward: `energy_weight=1.0`,
+    `death_penalty=1.0`; `config=` a whole `ForageConfig`, dict or path; `render_mode="rgb_array"` or `"ansi"`.
+
+        gymnasium.make("memfarm/Forage-v0", radius=3)
+        gymnasium.make_vec("memfarm/Forage-v0", num_envs=1024, agents_per_world=256, tensor="torch")
+        memfarm.envs.forage_v0.parallel_env(agents=64)
+
+    ## Version history
+    v0: the first.
+    """
+
+    CONFIG = ForageConfig
+    NAME = "forage_v0"
+    AGENT = "forager"
+    ACTIONS = ("stay", "north", "south", "west", "east", "eat")
+    OWN = ("energy", "y", "x")
+
+    def _build(self) -> None:
+        config = ForageConfig.load(self.config)
+        self._body, self._weights = config.agents, config.reward
+        self._wraps = config.world.boundary == "wrap"
+        self._energy = np.zeros(self.num_envs, np.float32)
+        self._eaten = np.zeros(self.num_envs, np.float32)  # in this step, units of energy
+        self._spent = np.zeros(self.num_envs, np.float32)
+        self._around = self.world.windows(("ALLIES_HP", "OBSTACLES", "RESOURCES"), 1, normalize=False)
+        self._seen = np.empty((self.num_envs, 3, 3, 3), np.float32)
+
+    def _spawn(self, index: NDArray[np.intp]) -> None:
+        self._energy[index] = self._body.start_energy
+        self._show_energy()
+
+    def _act(self, actions: NDArray[np.int64], live: Flags) -> None:
+        self._eaten[:] = 0.0
+        self._spent[:] = np.where(live, np.float32(self._body.metabolism), np.float32(0.0))
+        self._move(np.flatnonzero(live & (actions >= NORTH) & (actions <= EAST)), actions)
+        self._eat(np.flatnonzero(live & (actions == EAT)))
+        agents = self.agents if live.all() else self.agents.only(live)
+        self.world.scatter("TRAILS", agents.copy, agents.y, agents.x, 1.0, how="max")
+
+    def _move(self, index: NDArray[np.intp], actions: NDArray[np.int64]) -> None:
+        agents, (_, width) = self.agents, self.world.shape
+        copy, y, x = agents.copy[index], agents.y[index], agents.x[index]
+        to_y, to_x, possible = self._targets(copy, y, x, actions[index])
+        wanted = np.where(possible, cell_keys(copy, to_y, to_x, self.world.shape), -1)
+        draws = self._draws(_CONTEST, y.astype(np.int64) * width + x, index)
+        wins = contest(wanted, draws, self._occupied())
+        moved, to_y, to_x = index[wins], to_y[wins], to_x[wins]
+        agents.y[moved], agents.x[moved] = to_y, to_x
+        cost = self.world.gather("TERRAIN_COST", copy[wins], to_y, to_x)
+        self._spent[moved] += np.float32(self._body.terrain_weight) * cost
+
+    def _eat(self, index: NDArray[np.intp]) -> None:
+        agents = self.agents
+        taken = self.world.take("RESOURCES", agents.copy[index], agents.y[index], agents.x[index], self._body.bite)
+        self._eaten[index] = self._body.food_energy * taken
+
+    def _targets(
+        self, copy: NDArray[np.int32], y: NDArray[np.int32], x: NDArray[np.int32], action: NDArray[np.int64]
+    ) -> Targets:
+        """The cells that moves lead to, and which of them are inside the world and walkable; `(N,)` each."""
+        height, width = self.world.shape
+        to_y, to_x = y + _DY[action], x + _DX[action]
+        if self._wraps:
+            to_y %= height
+            to_x %= width
+            return to_y, to_x, walkable(self.world, copy, to_y, to_x)
+        inside = (to_y >= 0) & (to_y < height) & (to_x >= 0) & (to_x < width)
+        np.clip(to_y, 0, height - 1, out=to_y)
+        np.clip(to_x, 0, width - 1, out=to_x)
+        return to_y, to_x, inside & walkable(self.world, copy, to_y, to_x)
+
+    def _settle(self, live: Flags) -> tuple[NDArray[np.float32], Flags]:
+        change = self._eaten - self._spent
+        np.minimum(self._energy + change, np.float32(self._body.max_energy), out=self._energy, where=live)
+        died = live & (self._energy <= 0.0)
+        self._energy[died] = 0.0
+        self._show_energy()
+        reward = np.float32(self._weights.energy_weight) * change
+        reward[died] -= np.float32(self._weights.death_penalty)
+        return reward, died
+
+    def _show_energy(self) -> None:
+        np.divide(self._energy, np.float32(self._body.max_energy), out=self.agents.hp)
+
+    def _masks(self) -> Flags:
+        agents = self.agents
+        here = (agents.copy, agents.y, agents.x)
+        around = self._around(*here, self._seen, points={"ALLIES_HP": (*here, agents.alive)})
+        free = (around[..., 0] == 0.0) & (around[..., 1] < WALKABLE_BELOW)  # (N, 3, 3)
+        masks = np.empty((self.num_envs, len(self.ACTIONS)), np.bool_)
+        for action in (NORTH, SOUTH, WEST, EAST):
+            masks[:, action] = free[:, 1 + _DY[action], 1 + _DX[action]]
+        masks[:, EAT] = around[:, 1, 1, 2] > 0.0
+        masks[~agents.alive] = False
+        masks[:, STAY] = True
+        return masks
+
+    def _own(self) -> NDArray[np.float32]:
+        agents, (height, width) = self.agents, self.world.shape
+        own = np.empty((self.num_envs, len(self.OWN)), np.float32)
+        own[:, 0] = agents.hp
+        own[:, 1] = agents.y / max(height - 1, 1)
+        own[:, 2] = agents.x / max(width - 1, 1)
+        return own

@@ -1,0 +1,49 @@
+"""What Forage can be told: energy, food and rewards, and their defaults."""
+
+from typing import Annotated, Self
+
+from pydantic import Field, model_validator
+
+from memfarm.config import AgentsConfig, RewardConfig, SimulationConfig
+
+_Positive = Annotated[float, Field(gt=0.0, le=1e6)]
+_Weight = Annotated[float, Field(ge=0.0, le=1e6)]
+
+
+class ForageAgents(AgentsConfig):
+    """The bodies of Forage's agents, in units of energy.
+
+    max_energy: what a body can store. start_energy: what it is born with, at most `max_energy`.
+    metabolism: spent every step. terrain_weight: spent on a step onto ground of TERRAIN_COST 1.
+    bite: how much of RESOURCES one meal takes at most. food_energy: energy of one unit of RESOURCES.
+    """
+
+    max_energy: _Positive = 1.0
+    start_energy: _Positive = 0.5
+    metabolism: _Weight = 0.006
+    terrain_weight: _Weight = 0.01
+    bite: _Positive = 0.25
+    food_energy: _Weight = 0.2
+
+    @model_validator(mode="after")
+    def _born_within_bounds(self) -> Self:
+        if self.start_energy > self.max_energy:
+            raise ValueError(f"must have start_energy of at most max_energy={self.max_energy}")
+        return self
+
+
+class ForageReward(RewardConfig):
+    """What Forage rewards.
+
+    energy_weight: reward of a unit of energy gained, and price of one spent. death_penalty: price of a death.
+    """
+
+    energy_weight: _Weight = 1.0
+    death_penalty: _Weight = 1.0
+
+
+class ForageConfig(SimulationConfig):
+    """The configuration of Forage; the sections that it does not name are `SimulationConfig`'s."""
+
+    agents: ForageAgents = ForageAgents()
+    reward: ForageReward = ForageReward()

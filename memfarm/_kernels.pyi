@@ -1,0 +1,86 @@
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Int32s = NDArray[np.int32]
+
+class Grid:
+    def __init__(
+        self,
+        tiles: NDArray[Any],
+        stamps: NDArray[np.uint64],
+        copies: NDArray[np.int64],
+        lanes: Sequence[dict[str, float | bool]],
+        height: int,
+        width: int,
+        wrap: bool,
+        epoch: int,
+    ) -> None: ...
+    def link(self, lane: int, source: Grid, source_lane: int) -> None: ...
+    def set_tick(self, tick: int) -> None: ...
+    def gather(self, lane: int, copy: Int32s, y: Int32s, x: Int32s, out: NDArray[Any]) -> None: ...
+    def scatter(
+        self,
+        lane: int,
+        copy: Int32s,
+        y: Int32s,
+        x: Int32s,
+        values: NDArray[np.float64],
+        how: int,
+        low: float,
+        high: float,
+    ) -> None: ...
+    def take(
+        self,
+        lane: int,
+        copy: Int32s,
+        y: Int32s,
+        x: Int32s,
+        amount: NDArray[np.float64],
+        out: NDArray[np.float64],
+    ) -> None: ...
+    def read(self, copy: int, y0: int, x0: int, lanes: Int32s, out: NDArray[Any]) -> None: ...
+    def write(self, copy: int, y0: int, x0: int, lanes: Int32s, values: NDArray[Any]) -> None: ...
+    def stamp_windows(
+        self,
+        lanes: Int32s,
+        copy: Int32s,
+        y: Int32s,
+        x: Int32s,
+        radius: int,
+        values: NDArray[np.float32],
+        how: int,
+        low: NDArray[np.float64],
+        high: NDArray[np.float64],
+    ) -> None: ...
+    def settle(self) -> int: ...
+
+class Windows:
+    def __init__(
+        self,
+        grids: Sequence[Grid],
+        columns: Sequence[tuple[int, int]],
+        radius: int,
+        scale: NDArray[np.float32],
+        shift: NDArray[np.float32],
+        visibility: tuple[int, int] | None,
+        hidden: Sequence[bool],
+    ) -> None: ...
+    def observe(
+        self,
+        copy: Int32s,
+        y: Int32s,
+        x: Int32s,
+        out: NDArray[np.float32],
+        centres: Sequence[tuple[int, NDArray[np.float32]]],
+        points: Sequence[tuple[int, Int32s, Int32s, Int32s, NDArray[np.float32], bool]],
+        threads: int,
+    ) -> None: ...
+
+def first_outside(copy: Int32s, y: Int32s, x: Int32s, copies: int, height: int, width: int) -> int: ...
+def contest(
+    wanted: NDArray[np.int64], priority: NDArray[np.uint64], occupied: NDArray[np.int64]
+) -> NDArray[np.bool_]: ...
+def hash_draws(keys: NDArray[np.uint64], stream: int) -> NDArray[np.uint64]: ...

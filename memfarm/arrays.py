@@ -1,0 +1,131 @@
+"""Checks of what callers hand in, before a kernel sees it: rule, got, remedy."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from memfarm.errors import DTypeError, ShapeError, ValueRangeError
+from memfarm.kernels import first_outside
+
+Cells = tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32]]
+
+
+def cells(copy: ArrayLike, y: ArrayLike, x: ArrayLike, *, copies: int, shape: tuple[int, int]) -> Cells:
+    """`copy`, `y`, `x` as int32 `(N,)`, broadcast against each other; not copied where they are that already.
+
+    Raises DTypeError where they are not integers, ShapeError where they are not one-dimensional or where a
+    cell lies outside the world.
+    """
+    arrays = [_integers(name, values) for name, values in (("copy", copy), ("y", y), ("x", x))]
+    if len({array.shape for array in arrays}) != 1:
+        try:
+            arrays = list(np.broadcast_arrays(*arrays))  # read-only views, made contiguous below
+        except ValueError as error:
+            raise ShapeError(f"copy, y and x must have one length, got {[a.shape for a in arrays]}") from error
+    if arrays[0].ndim == 0:
+        arrays = [array.reshape(1) for array in arrays]
+    if arrays[0].ndim != 1:
+        raise ShapeError(f"copy, y and x must be one-dimensional, got shape {arrays[0].shape}")
+    checked = tuple(np.ascontiguousarray(array, dtype=np.int32) for array in arrays)
+    bad = first_outside(*checked, copies, *shape)
+    if bad >= 0:
+        got = tuple(int(array[bad]) for array in checked)
+        raise ShapeError(
+            f"a cell (copy, y, x) must lie in {copies} copies of {shape[0]}x{shape[1]}, got {got} at index {bad}"
+        )
+    return checked[0], checked[1], checked[2]
+
+
+def _array(name: str, values: ArrayLike) -> NDArray[Any]:
+    try:
+        return np.asarray(values)
+    except ValueError as error:
+        raise ShapeError(f"{name} must be an array, or what makes one: {error}") from error
+
+
+def index(name: str, value: int, size: int) -> int:
+    """`value` as an int; ShapeError unless it is one in [0, size)."""
+    if not isinstance(value, int | np.integer) or isinstance(value, bool) or not 0 <= value < size:
+        raise ShapeError(f"{name} must be an int in [0, {size}), got {value!r}")
+    return int(value)
+
+
+def indices(name: str, values: ArrayLike, size: int) -> NDArray[np.int64]:
+    """Indices below `size`, from themselves or from a bool mask `(size,)`: int64 `(N,)`. Raises ShapeError."""
+    array = _array(name, values)
+    if array.dtype == np.bool_ and array.shape == (size,):
+        return np.flatnonzero(array)
+    if array.ndim != 1 or (array.size and (array.dtype.kind not in "iu" or array.min() < 0 or array.max() >= size)):
+        raise ShapeError(f"{name} must be a bool mask ({size},) or indices below that, got {values!r}")
+    return array.astype(np.int64)
+
+
+def shape_of(name: str, values: ArrayLike) -> tuple[int, ...]:
+    """The shape of what makes an array. Raises ShapeError where its rows differ in length."""
+    return _array(name, values).shape
+
+
+def _integers(name: str, values: ArrayLike) -> NDArray[Any]:
+    array = _array(name, values)
+    if not array.size:
+        return array.astype(np.int32)
+    if array.dtype.kind not in "iu":
+        raise DTypeError(f"{name} must hold integers, got {array.dtype}; convert it with .astype(np.int32)")
+    if array.dtype.itemsize > 4 or array.dtype == np.uint32:
+        limits = np.iinfo(np.int32)
+        if array.min() < limits.min or array.max() > limits.max:
+            raise ShapeError(f"{name} must fit int32, got values from {array.min()} to {array.max()}")
+    return array
+
+
+def numbers(
+    name: str,
+    values: ArrayLike,
+    shape: tuple[int, ...],
+    dtype: type[np.floating[Any]],
+    least: float | None = None,
+) -> NDArray[Any]:
+    """`values` broadcast to `shape`, C-contiguous, of `dtype`; not copied where they are that already.
+
+    Raises DTypeError unless they are real numbers, ShapeError where they do not fit, ValueRangeError on NaN, infinity,
+    what overflows `dtype`, and what is below `least`.
+    """
+    array = _array(name, values)
+    if array.dtype.kind not in "fiub" and array.size:
+        raise DTypeError(f"{name} must hold real numbers, got {array.dtype}")
+    if array.shape != shape:
+        try:
+            array = np.broadcast_to(array, shape)
+        except ValueError as error:
+            raise ShapeError(f"{name} must have shape {shape} (or broadcast to it), got {array.shape}") from error
+    given = array
+    with np.errstate(over="ignore"):  # what overflows is refused as infinite
+        array = np.ascontiguousarray(array, dtype=dtype).reshape(shape)  # ascontiguousarray makes () into (1,)
+    finite = np.isfinite(array)
+    if not finite.all():
+        raise ValueRangeError(f"{name} must be finite numbers of {array.dtype}'s range, got {_first(given, ~finite)}")
+    if least is not None and array.size and array.min() < least:
+        raise ValueRangeError(f"{name} must be at least {least:g}, got {_first(given, array < least)}")
+    return array
+
+
+def _first(array: NDArray[Any], bad: NDArray[np.bool_]) -> str:
+    at = tuple(int(i) for i in np.argwhere(bad)[0])
+    return f"{array[at]} at index {at}" if at else f"{array}"
+
+
+def output(out: NDArray[np.float32] | None, shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """`out` if it is a writable C-contiguous float32 array of `shape`; a new one where it is None.
+
+    Raises DTypeError or ShapeError where it is not.
+    """
+    if out is None:
+        return np.empty(shape, np.float32)
+    if not isinstance(out, np.ndarray) or out.dtype != np.float32:
+        raise DTypeError(f"out must be a float32 array, got {getattr(out, 'dtype', type(out).__name__)}")
+    if out.shape != shape:
+        raise ShapeError(f"out must have shape {shape}, got {out.shape}")
+    if not out.flags.carray:
+        raise ShapeError(f"out must be C-contiguous, aligned and writable, got an array with\n{out.flags}")
+    return out

@@ -1,0 +1,1 @@
+"""What `memfarm` can be told to do: one command a file."""

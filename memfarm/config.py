@@ -1,0 +1,310 @@
+"""The configuration of a simulation: typed, frozen sections, read once where something is built.
+
+A configuration is plain data: numbers, strings, lists and mappings, so it travels as JSON or YAML. Every refusal is
+a ConfigError that names the key's path, what it got and what is allowed; nothing is ever coerced (`True` is not 1,
+`"5"` is not 5) and no number is NaN or infinite.
+"""
+
+import json
+import math
+import os
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, NoReturn, Self
+
+import numpy as np
+import yaml
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from memfarm.errors import ConfigError, did_you_mean
+
+Share = Annotated[float, Field(ge=0.0, lt=1.0)]
+"""What is kept per tick: in [0, 1)."""
+
+_Side = Annotated[int, Field(ge=1, lt=2**31)]
+_DEEPEST: Final = 32
+
+
+class Section(BaseModel):
+    """Base of every section: frozen, strict, unknown keys refused. Subclass it with typed fields and defaults.
+
+    Sequences are kept as tuples, so declare them as such. `ConfigError` where a value breaks its field's type.
+    """
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False, validate_default=True)
+
+    def __init__(self, **values: Any) -> None:
+        plain = {key: _plain(value, key) for key, value in values.items()}
+        try:
+            super().__init__(**plain)
+        except ValidationError as error:
+            raise ConfigError("\n".join(_messages(type(self), error))) from None
+
+    def __setattr__(self, name: str, value: object) -> NoReturn:
+        raise ConfigError(f"a configuration is frozen, got {name}={value!r}; make another one with with_overrides()")
+
+    def to_dict(self) -> dict[str, Any]:
+        """All values, nested, as a new dict of JSON types (tuples become lists)."""
+        return self.model_dump(mode="json")
+
+
+def _different(names: tuple[str, ...] | None) -> tuple[str, ...] | None:
+    if names is not None and (not names or len(set(names)) != len(names)):
+        raise ValueError("must be one or more different names")
+    return names
+
+
+class WorldConfig(Section):
+    """The world: how large, what lies beyond its edge, where its ground comes from.
+
+    shape: (height, width) in cells. boundary: what an edge does.
+    map: a folder made by `memfarm build`, a recipe for `terrain.from_recipe`, or None for seeded noise.
+    max_cycles: steps of an episode before its agents are truncated.
+    """
+
+    shape: tuple[_Side, _Side] = (64, 64)
+    boundary: Literal["wall", "wrap"] = "wall"
+    map: Annotated[str, Field(min_length=1)] | dict[str, Any] | None = None
+    max_cycles: Annotated[int, Field(ge=1)] = 500
+
+
+class AgentsConfig(Section):
+    """What the agents are; an environment subclasses it with its own fields."""
+
+
+class RewardConfig(Section):
+    """What is rewarded; an environment subclasses it with its own weights."""
+
+
+class ObservationConfig(Section):
+    """What an agent sees, and how fast the fields fade.
+
+    radius: cells seen on each side; a window's side is 2 * radius + 1.
+    channels: names in the order of the windows' channels; None: the seven of `WindowObservation`.
+    mask_by_visibility: scale what lies in a cell by the cell's VISIBILITY.
+    gamma_dmg, gamma_trail, gamma_sig: shares of DAMAGE_HEAT, TRAILS, ALLY_SIGNAL kept per tick, in [0, 1).
+    """
+
+    radius: Annotated[int, Field(ge=0, le=16_383)] = 5
+    channels: Annotated[tuple[str, ...] | None, AfterValidator(_different)] = None
+    mask_by_visibility: bool = False
+    gamma_dmg: Share = 0.85
+    gamma_trail: Share = 0.90
+    gamma_sig: Share = 0.92
+
+
+class MemmapConfig(Section):
+    """Where and how the layers of a world are stored: one configuration for all of them.
+
+    directory: where named files are kept; None: unnamed scratch files that go away with the process.
+    dtype: storage of the resources and the fields (masks and costs of the ground are always a byte a cell).
+    mode: "w+" new, "r+" reopen and write, "r" read only, "c" writes that are never kept.
+    delete_on_close: remove named files on `close()`.
+    use_for_resources, use_for_environmental, use_for_temporal, use_for_observations: whether these lie in
+        memory-mapped files; otherwise in anonymous memory.
+    """
+
+    directory: Annotated[str, Field(min_length=1)] | None = None
+    dtype: Literal["float16", "float32", "float64"] = "float32"
+    mode: Literal["w+", "r+", "r", "c"] = "w+"
+    delete_on_close: bool = False
+    use_for_resources: bool = True
+    use_for_environmental: bool = True
+    use_for_temporal: bool = True
+    use_for_observations: bool = False
+
+
+class SimulationConfig(Section):
+    """The whole configuration, one section a concern; an environment overrides the sections it needs more of.
+
+    The fields of all sections but `memmap` have names of their own, so that a door can take them as bare keyword
+    arguments (`from_arguments`). Relative paths are relative to the working folder, in files too.
+    """
+
+    world: WorldConfig = WorldConfig()
+    agents: AgentsConfig = AgentsConfig()
+    reward: RewardConfig = RewardConfig()
+    observation: ObservationConfig = ObservationConfig()
+    memmap: MemmapConfig = MemmapConfig()
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        """Refuse a subclass in which two sections share a field's name: a bare argument could mean either."""
+        super().__pydantic_init_subclass__(**kwargs)
+        _arguments(cls)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """Read what `to_dict` wrote, or any part of it; what is missing has its default. Raises ConfigError."""
+        if not isinstance(data, Mapping) or not all(isinstance(key, str) for key in data):
+            raise ConfigError(f"a configuration must be a mapping of section names, got {_short(data)}")
+        return cls(**data)
+
+    @classmethod
+    def from_file(cls, path: str | os.PathLike[str]) -> Self:
+        """Read a `.yaml`, `.yml` or `.json` file with the nesting of `to_dict`. Raises ConfigError, naming it."""
+        try:
+            return cls.from_dict(_read(Path(path)))
+        except ConfigError as error:
+            raise ConfigError(f"{Path(path)}: {error}") from None
+
+    @classmethod
+    def load(cls, config: "Source" = None) -> Self:
+        """From an object, a dict, a file's path or None; an object of a base class is read as its dict."""
+        if isinstance(config, cls):
+            return config
+        if isinstance(config, SimulationConfig):
+            return cls.from_dict(config.to_dict())
+        if config is None or isinstance(config, Mapping):
+            return cls.from_dict(config or {})
+        if isinstance(config, str | os.PathLike):
+            return cls.from_file(config)
+        raise ConfigError(f"config must be a {cls.__name__}, a dict, a path or None, got {_short(config)}")
+
+    @classmethod
+    def from_arguments(cls, config: "Source" = None, **arguments: Any) -> Self:
+        """`config`, with a door's bare keyword arguments on top: `from_arguments(None, shape=(64, 64), radius=3)`.
+
+        Every field of every section but `memmap` is one. Raises ConfigError for any other name.
+        """
+        known = _arguments(cls)
+        for name in arguments:
+            if name in known:
+                continue
+            if name in cls.model_fields or name in MemmapConfig.model_fields:
+                where = f"{{{name!r}: ...}}" if name in cls.model_fields else f"{{'memmap': {{{name!r}: ...}}}}"
+                raise ConfigError(f"{name} belongs into config, got it as an argument; pass config={where}")
+            raise ConfigError(f"there is no argument {name!r}; {did_you_mean(name, known)}")
+        return cls.load(config).with_overrides({f"{known[name]}.{name}": value for name, value in arguments.items()})
+
+    def with_overrides(self, overrides: Mapping[str, Any]) -> Self:
+        """A copy with some values changed, by their paths: `{"memmap.use_for_resources": False}`.
+
+        A path may also name a whole section (a dict then replaces it) or lead into a recipe (`world.map.seed`).
+        """
+        if not overrides:
+            return self
+        data = self.to_dict()
+        for path, value in overrides.items():
+            *parents, last = str(path).split(".")
+            node: Any = data
+            for depth, key in enumerate(parents):
+                if key not in node:
+                    raise ConfigError(f"there is no key {str(path)!r}; {did_you_mean(key, node)}")
+                node = node[key]
+                if not isinstance(node, dict):
+                    where = ".".join(parents[: depth + 1])
+                    raise ConfigError(f"{where} is {_short(node)} and has no keys, got {path!r}")
+            node[last] = value
+        return self.from_dict(data)
+
+
+Source = SimulationConfig | Mapping[str, Any] | str | os.PathLike[str] | None
+"""What a configuration can be loaded from."""
+
+
+def _arguments(config: type[SimulationConfig]) -> dict[str, str]:
+    """The section of every bare argument. Raises ConfigError where two sections share a name."""
+    known: dict[str, str] = {}
+    for section in config.model_fields:
+        fields = None if section == "memmap" else _section(config, section)
+        for name in fields.model_fields if fields else ():
+            if name in known or name in config.model_fields:
+                other = f"{known[name]}.{name}" if name in known else f"the section {name}"
+                raise ConfigError(f"fields of sections must have names of their own, got {section}.{name} and {other}")
+            known[name] = section
+    return known
+
+
+def _messages(model: type[Section], error: ValidationError) -> Iterator[str]:
+    """One line a broken rule: path, what is allowed, what was got."""
+    for issue in error.errors(include_url=False):
+        # names after the first are the members of a union that were tried; a rule on the whole section has no path
+        parts = [str(key) for n, key in enumerate(issue["loc"]) if n == 0 or isinstance(key, int)]
+        path = ".".join(parts) or model.__name__
+        cause = issue.get("ctx", {}).get("error")
+        within = _section(model, path)
+        if issue["type"] == "extra_forbidden":
+            yield f"there is no key {path!r}; {did_you_mean(path, model.model_fields)}"
+        elif within and isinstance(cause, ConfigError):
+            yield from (_prefixed(path, line, within.__name__) for line in str(cause).splitlines())
+        else:
+            yield f"{path} {cause or _rule(issue['msg'])}, got {_short(issue['input'])}"
+
+
+def _section(model: type[Section], field: str) -> type[Section] | None:
+    """The class of the section in `field`, None where it holds a value."""
+    annotation = model.model_fields[field].annotation if field in model.model_fields else None
+    return annotation if isinstance(annotation, type) and issubclass(annotation, Section) else None
+
+
+def _rule(message: str) -> str:
+    """Pydantic's message as the rule of a key: "Input should be ..." is "must be ..."."""
+    message = re.sub(r"^\w+ should ", "must ", message.replace(" after validation", ""))
+    return message.replace("valid tuple", "list").replace("Field required", "must be given")
+
+
+def _prefixed(path: str, line: str, section: str) -> str:
+    """A section's own `line`, as seen from the section around it."""
+    unknown = "there is no key '"
+    if line.startswith(unknown):
+        return f"{unknown}{path}.{line.removeprefix(unknown)}"
+    return f"{path}{line.removeprefix(section)}" if line.startswith(f"{section} ") else f"{path}.{line}"
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def _plain(value: object, path: str, depth: int = 0) -> Any:
+    """`value` in Python's own JSON types, copied, sequences as tuples; sections as they are. Raises ConfigError."""
+    if depth > _DEEPEST:
+        raise ConfigError(f"{path} must not be nested deeper than {_DEEPEST} levels")
+    if value is None or isinstance(value, bool | int | str | Section):
+        return value
+    if isinstance(value, np.bool_ | np.integer | np.floating):
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ConfigError(f"{path} must be finite, got {value!r}")
+    if isinstance(value, bool | int | float):
+        return value
+    if isinstance(value, os.PathLike):
+        return _plain(os.fspath(value), path)
+    if isinstance(value, list | tuple):
+        return tuple(_plain(item, f"{path}.{index}", depth + 1) for index, item in enumerate(value))
+    if isinstance(value, Mapping):
+        for key in value:
+            if not isinstance(key, str):
+                raise ConfigError(f"{path} must have strings as keys, got {_short(key)}")
+        return {key: _plain(item, f"{path}.{key}", depth + 1) for key, item in value.items()}
+    raise ConfigError(f"{path} must be a number, a string, a list or a mapping, got {_short(value)}")
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML in which `1e-3` is a number, as its version 1.2 has it."""
+
+
+_FLOAT = re.compile(r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)[eE][-+]?[0-9]+")
+_Loader.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+0123456789."))
+
+
+def _refuse_twice(keys: list[str]) -> None:
+    for key in keys:
+        if keys.count(key) > 1:
+            raise ConfigError(f"a key must come once, got {key!r} {keys.count(key)} times")
+
+
+def _read(path: Path) -> Any:
+    if path.suffix not in (".yaml", ".yml", ".json"):
+        raise ConfigError(f"a configuration file must end in .yaml, .yml or .json, got {path.name!r}")
+    try:
+        text = path.read_text(encoding="utf-8")
+        if path.suffix == ".json":
+            return json.loads(text)
+        return yaml.load(text, _Loader)
+    except OSError as error:
+        raise ConfigError(f"a configuration file must be readable, got {error.strerror}") from None
+    except (json.JSONDecodeError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"a configuration file must be {path.suffix[1:].upper()}: {error}") from None

@@ -1,0 +1,1 @@
+"""What `memfarm demo` does: train on a real place, compare with hand-written policies, write a report."""

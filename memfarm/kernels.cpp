@@ -1,0 +1,455 @@
+// The compiled kernels. The contract (layout, laws, order of operations) is docs/design/0001-grids-and-lazy-time.md,
+// and memfarm/reference.py is the same in NumPy: read that first.
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <memory>
+#include <optional>
+#include <thread>
+
+#include "kernels_points.h"
+#include "kernels_store.h"
+#include "kernels_windows.h"
+
+namespace py = pybind11;
+
+namespace memfarm {
+
+using Ints = py::array_t<int32_t, py::array::c_style>;
+using Floats = py::array_t<float, py::array::c_style>;
+using Doubles = py::array_t<double, py::array::c_style>;
+
+// ---------------------------------------------------------------------------------------------------------------- Grid
+
+static Storage storage_of(const py::array& tiles) {
+    const py::dtype type = tiles.dtype();
+    if (type.kind() == 'f' && type.itemsize() == 2) return Storage::f16;
+    if (type.kind() == 'f' && type.itemsize() == 4) return Storage::f32;
+    if (type.kind() == 'f' && type.itemsize() == 8) return Storage::f64;
+    if (type.kind() == 'u' && type.itemsize() == 1) return Storage::u8;
+    if (type.kind() == 'i' && type.itemsize() == 4) return Storage::i32;
+    throw py::type_error("tiles must be float16, float32, float64, uint8 or int32");
+}
+
+static Lane lane_of(const py::dict& d) {
+    auto number = [&](const char* key) { return d[key].cast<double>(); };
+    Lane lane;
+    lane.alpha = number("alpha"), lane.beta = number("beta"), lane.floor = number("floor");
+    lane.capacity = number("capacity"), lane.low = number("low"), lane.high = number("high");
+    lane.fill = number("fill"), lane.outside = number("outside") + 0.0;  // + 0.0: never -0
+    lane.fixed = d["static"].cast<bool>();
+    return lane;
+}
+
+// A Store over NumPy arrays, which it keeps alive.
+class Grid : public std::enable_shared_from_this<Grid> {
+  public:
+    Store store;
+
+    Grid(py::array tiles, py::array_t<uint64_t, py::array::c_style> stamps,
+         py::array_t<int64_t, py::array::c_style> copies, const std::vector<py::dict>& lanes, int64_t height,
+         int64_t width, bool wrap, int64_t epoch)
+        : tiles_(std::move(tiles)), stamps_(std::move(stamps)), copies_(std::move(copies)) {
+        if (tiles_.ndim() != 6 || stamps_.ndim() != 3 || copies_.ndim() != 2 || copies_.shape(1) != 2 ||
+            tiles_.shape(3) != tiles_.shape(4) || !(tiles_.flags() & py::array::c_style) ||
+            copies_.shape(0) != tiles_.shape(0) || static_cast<ssize_t>(lanes.size()) > tiles_.shape(5))
+            throw py::value_error("tiles, stamps and copies must have the shapes of one grid");
+        for (int axis = 0; axis < 3; axis++)
+            if (stamps_.shape(axis) != tiles_.shape(axis)) throw py::value_error("one stamp a tile");
+        store.type = storage_of(tiles_);
+        store.item = static_cast<size_t>(tiles_.itemsize());
+        store.data = static_cast<uint8_t*>(const_cast<void*>(tiles_.data()));
+        store.stamps = const_cast<uint64_t*>(stamps_.data());
+        store.resets = const_cast<int64_t*>(copies_.data());
+        store.copies = tiles_.shape(0), store.tiles_y = tiles_.shape(1), store.tiles_x = tiles_.shape(2);
+        store.side = static_cast<int>(tiles_.shape(3)), store.padded = static_cast<int>(tiles_.shape(5));
+        store.bits = 0;
+        while ((1 << store.bits) < store.side) store.bits++;
+        if ((1 << store.bits) != store.side) throw py::value_error("the side of a tile must be a power of two");
+        if (store.tiles_y * store.side < height || store.tiles_x * store.side < width)
+            throw py::value_error("the tiles must cover the world");
+        store.height = height, store.width = width, store.wrap = wrap, store.epoch = epoch;
+        for (const py::dict& lane : lanes) store.lanes.push_back(lane_of(lane));
+        store.writable = tiles_.writeable();
+        store.set_tick(0);
+    }
+
+    void link(int lane, std::shared_ptr<Grid> source, int source_lane) {
+        if (!source->store.lanes.at(source_lane).fixed) throw py::value_error("a capacity channel must be static");
+        store.lanes.at(lane).source = &source->store;
+        store.lanes.at(lane).source_lane = source_lane;
+        if (source.get() != this) sources_.push_back(std::move(source));
+        store.set_tick(store.tick);
+    }
+
+    void check_writable() const {
+        if (!store.writable) throw py::value_error("this grid was mapped read-only");
+    }
+
+  private:
+    py::array tiles_;
+    py::array_t<uint64_t, py::array::c_style> stamps_;
+    py::array_t<int64_t, py::array::c_style> copies_;
+    std::vector<std::shared_ptr<Grid>> sources_;
+};
+
+// Calls `f` with the codec of the grid's storage.
+template <class F>
+static void with_codec(const Store& store, F&& f) {
+    switch (store.type) {
+        case Storage::f16: return f(F16{});
+        case Storage::f32: return f(F32{});
+        case Storage::f64: return f(F64{});
+        case Storage::u8: return f(U8{});
+        case Storage::i32: return f(I32{});
+    }
+}
+
+template <class Codec>
+static typename Codec::Value* values_of(py::array& array) {
+    if (!array.dtype().equal(py::dtype::of<typename Codec::Value>()) || !(array.flags() & py::array::c_style))
+        throw py::type_error("values must be C-contiguous and of the grid's value dtype");
+    return static_cast<typename Codec::Value*>(const_cast<void*>(array.data()));
+}
+
+static void gather(const Grid& grid, int lane, const Ints& copy, const Ints& y, const Ints& x, py::array out) {
+    const int64_t n = copy.size();
+    if (out.size() != n || !out.writeable()) throw py::value_error("out must be (N,)");
+    with_codec(grid.store, [&](auto codec) {
+        using C = decltype(codec);
+        auto* to = values_of<C>(out);
+        const int32_t *c = copy.data(), *v = y.data(), *u = x.data();
+        py::gil_scoped_release free;
+        Reader<C> reader(grid.store);
+        for (int64_t i = 0; i < n; i++) to[i] = C::hand_out(reader.value(lane, c[i], v[i], u[i]));
+    });
+}
+
+static void scatter(Grid& grid, int lane, const Ints& copy, const Ints& y, const Ints& x, const Doubles& values, int how,
+                    double low, double high) {
+    grid.check_writable();
+    with_codec(grid.store, [&](auto codec) {
+        using C = decltype(codec);
+        const int32_t *c = copy.data(), *v = y.data(), *u = x.data();
+        const double* given = values.data();
+        const int64_t n = copy.size();
+        py::gil_scoped_release free;
+        Writer<C> writer(grid.store);
+        for (int64_t i = 0; i < n; i++) writer.combine(lane, c[i], v[i], u[i], given[i], how, low, high);
+    });
+}
+
+static void take(Grid& grid, int lane, const Ints& copy, const Ints& y, const Ints& x, const Doubles& amount, Doubles out) {
+    grid.check_writable();
+    with_codec(grid.store, [&](auto codec) {
+        using C = decltype(codec);
+        const int32_t *c = copy.data(), *v = y.data(), *u = x.data();
+        const double* asked = amount.data();
+        double* taken = out.mutable_data();
+        const int64_t n = copy.size();
+        py::gil_scoped_release free;
+        Writer<C> writer(grid.store);
+        for (int64_t i = 0; i < n; i++) taken[i] = writer.take(lane, c[i], v[i], u[i], asked[i]);
+    });
+}
+
+static void check_rectangle(const Store& store, int64_t copy, int64_t y0, int64_t x0, const py::array& array,
+                            const Ints& lanes) {
+    if (array.ndim() != 3 || array.shape(2) != lanes.size() || copy < 0 || copy >= store.copies || y0 < 0 || x0 < 0 ||
+        y0 + array.shape(0) > store.height || x0 + array.shape(1) > store.width)
+        throw py::value_error("a rectangle (h, w, L) must lie inside the world");
+    for (ssize_t i = 0; i < lanes.size(); i++) static_cast<void>(store.lanes.at(lanes.at(i)));
+}
+
+static void read_rectangle(const Grid& grid, int64_t copy, int64_t y0, int64_t x0, const Ints& lanes, py::array out) {
+    check_rectangle(grid.store, copy, y0, x0, out, lanes);
+    if (!out.writeable()) throw py::value_error("out must be writable");
+    with_codec(grid.store, [&](auto codec) {
+        using C = decltype(codec);
+        auto* to = values_of<C>(out);
+        const int64_t h = out.shape(0), w = out.shape(1), count = lanes.size();
+        const int32_t* lane = lanes.data();
+        py::gil_scoped_release free;
+        Reader<C> reader(grid.store);
+        for (int64_t i = 0; i < h; i++)
+            for (int64_t j = 0; j < w; j++)
+                for (int64_t l = 0; l < count; l++)
+                    *to++ = C::hand_out(reader.value(lane[l], copy, y0 + i, x0 + j));
+    });
+}
+
+static void write_rectangle(Grid& grid, int64_t copy, int64_t y0, int64_t x0, const Ints& lanes, py::array values) {
+    grid.check_writable();
+    check_rectangle(grid.store, copy, y0, x0, values, lanes);
+    with_codec(grid.store, [&](auto codec) {
+        using C = decltype(codec);
+        const auto* from = values_of<C>(values);
+        const int64_t h = values.shape(0), w = values.shape(1), count = lanes.size();
+        const int32_t* lane = lanes.data();
+        py::gil_scoped_release free;
+        Writer<C> writer(grid.store);
+        for (int64_t i = 0; i < h; i++)
+            for (int64_t j = 0; j < w; j++)
+                for (int64_t l = 0; l < count; l++)
+                    writer.set(lane[l], copy, y0 + i, x0 + j, static_cast<typename C::Real>(*from++));
+    });
+}
+
+static void stamp_windows(Grid& grid, const Ints& lanes, const Ints& copy, const Ints& y, const Ints& x, int64_t radius,
+                          const Floats& values, int how, const Doubles& low, const Doubles& high) {
+    grid.check_writable();
+    with_codec(grid.store, [&](auto codec) {
+        using C = decltype(codec);
+        const int32_t *c = copy.data(), *v = y.data(), *u = x.data(), *lane = lanes.data();
+        const float* from = values.data();
+        const double *lows = low.data(), *highs = high.data();
+        const int64_t n = copy.size(), count = lanes.size();
+        Store& store = grid.store;
+        py::gil_scoped_release free;
+        Writer<C> writer(store);
+        for (int64_t i = 0; i < n; i++)
+            for (int64_t dy = -radius; dy <= radius; dy++)
+                for (int64_t dx = -radius; dx <= radius; dx++, from += count) {
+                    int64_t cy = v[i] + dy, cx = u[i] + dx;
+                    if (store.wrap)
+                        cy = modulo(cy, store.height), cx = modulo(cx, store.width);
+                    else if (cy < 0 || cy >= store.height || cx < 0 || cx >= store.width)
+                        continue;
+                    for (int64_t l = 0; l < count; l++)
+                        writer.combine(lane[l], c[i], cy, cx, from[l], how, lows[l], highs[l]);
+                }
+    });
+}
+
+static int64_t settle(Grid& grid) {
+    grid.check_writable();
+    int64_t stale = 0;
+    with_codec(grid.store, [&](auto codec) {
+        py::gil_scoped_release free;
+        stale = Writer<decltype(codec)>(grid.store).settle();
+    });
+    return stale;
+}
+
+// ------------------------------------------------------------------------------------------------------- observe_range
+
+static std::unique_ptr<AnyPart> rows_of(const Part& part, int side, int band, const std::vector<AnyPart*>& before) {
+    switch (part.store->type) {
+        case Storage::f16: return std::make_unique<PartRows<F16>>(part, side, band, before);
+        case Storage::f32: return std::make_unique<PartRows<F32>>(part, side, band, before);
+        case Storage::f64: return std::make_unique<PartRows<F64>>(part, side, band, before);
+        case Storage::u8: return std::make_unique<PartRows<U8>>(part, side, band, before);
+        default: return std::make_unique<PartRows<I32>>(part, side, band, before);
+    }
+}
+
+static bool wide_registers() {
+#if defined(__x86_64__) && defined(__GNUC__)
+    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl");
+#else
+    return false;
+#endif
+}
+
+MEMFARM_CLONES
+void observe_range(const Job& job, int64_t begin, int64_t end) {
+    const Plan& plan = *job.plan;
+    const int side = plan.side, radius = plan.radius, columns = static_cast<int>(plan.columns.size());
+    int floats = 0;
+    bool wide = wide_registers() && columns <= WIDE && plan.parts.size() <= 4;
+    for (const Part& part : plan.parts) floats += part.store->padded, wide &= part.store->padded <= 4;
+    const int band = std::max(1, std::min(side, 4096 / (floats * side)));  // rows at a time: what the L1 cache holds
+    std::vector<std::unique_ptr<AnyPart>> owned;
+    std::vector<AnyPart*> parts;
+    for (const Part& part : plan.parts) {
+        owned.push_back(rows_of(part, side, band, parts));
+        parts.push_back(owned.back().get());
+        parts.back()->registers = wide_registers();
+    }
+    const WidePick pick(plan);
+    const int careful = (columns <= 8 ? 8 : WIDE) / columns + 1;  // cells whose 16 floats would leave the window
+    const float nothing[WIDE] = {};
+    RowPointers from;
+    for (int p = 0; p < 4; p++) {
+        const bool there = p < static_cast<int>(parts.size());
+        from.row[p] = there ? parts[p]->rows : nothing;
+        from.lanes[p] = there ? parts[p]->lanes : 0;
+        from.stride[p] = there ? parts[p]->stride : 0;
+    }
+    if (plan.visibility.part >= 0) {
+        const AnyPart& vision = *parts[plan.visibility.part];
+        from.seen = vision.rows + plan.visibility.lane;
+        from.seen_lanes = vision.lanes, from.seen_stride = vision.stride;
+    }
+    const int64_t whole = static_cast<int64_t>(side) * side;
+    const bool dim_points = plan.visibility.part >= 0 && !job.points.empty();
+    std::vector<float> seen(dim_points ? static_cast<size_t>(whole) : 0);
+    for (int64_t n = begin; n < end; n++) {
+        if (n + AHEAD < end && radius <= MOST_PREFETCHED)
+            for (const Part& part : plan.parts)
+                prefetch_window(*part.store, job.copy[n + AHEAD], job.y[n + AHEAD], job.x[n + AHEAD], radius);
+        float* window = job.out + n * whole * columns;
+        for (int top = 0; top < side; top += band) {
+            const int bottom = std::min(side, top + band);
+            for (size_t p = 0; p < parts.size(); p++) {
+                const int64_t copy = job.copy[n], y = job.y[n] - radius, x = job.x[n] - radius;
+                switch (plan.parts[p].store->type) {
+                    case Storage::f16: static_cast<PartRows<F16>*>(parts[p])->decode(copy, y, x, top, bottom); break;
+                    case Storage::f32: static_cast<PartRows<F32>*>(parts[p])->decode(copy, y, x, top, bottom); break;
+                    case Storage::f64: static_cast<PartRows<F64>*>(parts[p])->decode(copy, y, x, top, bottom); break;
+                    case Storage::u8: static_cast<PartRows<U8>*>(parts[p])->decode(copy, y, x, top, bottom); break;
+                    case Storage::i32: static_cast<PartRows<I32>*>(parts[p])->decode(copy, y, x, top, bottom); break;
+                }
+            }
+            const int64_t before = static_cast<int64_t>(top) * side, cells = static_cast<int64_t>(bottom - top) * side;
+            int64_t done = 0;
+            if (wide) {
+                done = std::max<int64_t>(0, std::min(cells, whole - before - careful));
+                if (columns <= 8)
+                    pick_band<v8>(pick, static_cast<int>(parts.size()), from, side, done, window + before * columns, columns);
+                else
+                    pick_band<v16>(pick, static_cast<int>(parts.size()), from, side, done, window + before * columns, columns);
+            }
+            pick_narrow(plan, parts, done, cells, window + (before + done) * columns);
+            if (dim_points)
+                for (int64_t i = 0; i < cells; i++)
+                    seen[before + i] = from.seen[i / side * from.seen_stride + i % side * from.seen_lanes];
+        }
+        for (const PointLayer& layer : job.points) paint(job, layer, n, dim_points ? seen.data() : nullptr);
+        for (const CentreLayer& centre : job.centres)
+            window[(static_cast<int64_t>(radius) * side + radius) * columns + centre.column] = centre.values[n];
+    }
+}
+
+// ------------------------------------------------------------------------------------------------------------- Windows
+
+class Windows {
+  public:
+    Windows(std::vector<std::shared_ptr<Grid>> grids, const std::vector<std::pair<int, int>>& columns, int radius,
+            const Floats& scale, const Floats& shift, std::optional<std::pair<int, int>> visibility,
+            const std::vector<bool>& hidden)
+        : grids_(std::move(grids)) {
+        if (grids_.empty() || radius < 0) throw py::value_error("windows need a grid and a radius of at least 0");
+        const size_t count = columns.size();
+        if (static_cast<size_t>(scale.size()) != count || static_cast<size_t>(shift.size()) != count ||
+            hidden.size() != count)
+            throw py::value_error("scale, shift and hidden must be one a column");
+        plan_.radius = radius, plan_.side = 2 * radius + 1;
+        for (const auto& grid : grids_) part_of_.push_back(plan_.part_for(&grid->store));
+        for (size_t c = 0; c < count; c++) {
+            const bool stored = columns[c].first >= 0;
+            plan_.columns.push_back({stored ? pick_of(columns[c]) : Pick{-1, 0}, scale.at(c), shift.at(c), hidden[c]});
+        }
+        plan_.visibility = visibility ? pick_of(*visibility) : Pick{-1, 0};
+    }
+
+    void observe(const Ints& copy, const Ints& y, const Ints& x, Floats out,
+                 const std::vector<std::pair<int, Floats>>& centres,
+                 const std::vector<std::tuple<int, Ints, Ints, Ints, Floats, bool>>& points, int threads) {
+        const int64_t n = copy.size(), side = plan_.side, columns = static_cast<int64_t>(plan_.columns.size());
+        if (out.ndim() != 4 || out.shape(0) != n || out.shape(1) != side || out.shape(2) != side ||
+            out.shape(3) != columns || y.size() != n || x.size() != n)
+            throw py::value_error("out must be (N, S, S, C)");
+        Job job{&plan_, copy.data(), y.data(), x.data(), out.mutable_data(), {}, {}};
+        for (const auto& [column, values] : centres) job.centres.push_back({column, values.data()});
+        int bits = 4;
+        while ((1 << bits) < side) bits++;
+        for (const auto& [column, pc, py_, px, values, skip] : points)
+            job.points.push_back({column, skip, PointIndex(pc.data(), py_.data(), px.data(), values.data(), pc.size(), bits)});
+        py::gil_scoped_release free;
+        for (PointLayer& layer : job.points) layer.index.build();
+        const int64_t workers = std::max<int64_t>(1, std::min<int64_t>(threads, n / 64));
+        std::vector<std::thread> pool;
+        for (int64_t w = 1; w < workers; w++)
+            pool.emplace_back([&, w] { observe_range(job, n * w / workers, n * (w + 1) / workers); });
+        observe_range(job, 0, n / workers);
+        for (std::thread& thread : pool) thread.join();
+    }
+
+  private:
+    std::vector<std::shared_ptr<Grid>> grids_;
+    std::vector<int> part_of_;  // grid index -> index into plan_.parts
+    Plan plan_;
+
+    Pick pick_of(const std::pair<int, int>& column) const {
+        static_cast<void>(grids_.at(column.first)->store.lanes.at(column.second));
+        return {part_of_[column.first], column.second};
+    }
+};
+
+// ---------------------------------------------------------------------------------------------------------- the module
+
+static int64_t first_outside(const Ints& copy, const Ints& y, const Ints& x, int64_t copies, int64_t height,
+                             int64_t width) {
+    const int64_t n = copy.size();
+    if (y.size() != n || x.size() != n) throw py::value_error("copy, y and x must have one length");
+    const int32_t *c = copy.data(), *v = y.data(), *u = x.data();
+    py::gil_scoped_release free;
+    for (int64_t i = 0; i < n; i++)
+        if (c[i] < 0 || c[i] >= copies || v[i] < 0 || v[i] >= height || u[i] < 0 || u[i] >= width) return i;
+    return -1;
+}
+
+static py::array_t<bool> contest(const py::array_t<int64_t, py::array::c_style>& wanted,
+                                 const py::array_t<uint64_t, py::array::c_style>& priority,
+                                 const py::array_t<int64_t, py::array::c_style>& occupied) {
+    if (priority.size() != wanted.size()) throw py::value_error("one priority for each wanted key");
+    py::array_t<bool> won(wanted.size());
+    bool* out = won.mutable_data();
+    py::gil_scoped_release free;
+    win(wanted.data(), priority.data(), wanted.size(), occupied.data(), occupied.size(), out);
+    return won;
+}
+
+static py::array_t<uint64_t> hash_draws(const py::array_t<uint64_t, py::array::c_style>& keys, int64_t stream) {
+    py::array_t<uint64_t> draws(keys.size());
+    const uint64_t* from = keys.data();
+    uint64_t* to = draws.mutable_data();
+    const uint64_t salt = static_cast<uint64_t>(stream) * GOLDEN;
+    const int64_t n = keys.size();
+    py::gil_scoped_release free;
+    for (int64_t i = 0; i < n; i++) to[i] = splitmix64(splitmix64(from[i]) ^ salt);
+    return draws;
+}
+
+}  // namespace memfarm
+
+PYBIND11_MODULE(_kernels, m) {
+    using namespace memfarm;
+    m.doc() = "Compiled kernels of memfarm; memfarm.reference is the same in NumPy.";
+    py::class_<Grid, std::shared_ptr<Grid>>(m, "Grid")
+        .def(py::init<py::array, py::array_t<uint64_t, py::array::c_style>, py::array_t<int64_t, py::array::c_style>,
+                      const std::vector<py::dict>&, int64_t, int64_t, bool, int64_t>(),
+             py::arg("tiles").noconvert(), py::arg("stamps").noconvert(), py::arg("copies").noconvert(),
+             py::arg("lanes"), py::arg("height"), py::arg("width"), py::arg("wrap"), py::arg("epoch"))
+        .def("link", &Grid::link)
+        .def("set_tick", [](Grid& grid, int64_t tick) { grid.store.set_tick(tick); })
+        .def("gather", &gather, py::arg("lane"), py::arg("copy").noconvert(), py::arg("y").noconvert(),
+             py::arg("x").noconvert(), py::arg("out").noconvert())
+        .def("scatter", &scatter, py::arg("lane"), py::arg("copy").noconvert(), py::arg("y").noconvert(),
+             py::arg("x").noconvert(), py::arg("values").noconvert(), py::arg("how"), py::arg("low"), py::arg("high"))
+        .def("take", &take, py::arg("lane"), py::arg("copy").noconvert(), py::arg("y").noconvert(),
+             py::arg("x").noconvert(), py::arg("amount").noconvert(), py::arg("out").noconvert())
+        .def("read", &read_rectangle, py::arg("copy"), py::arg("y0"), py::arg("x0"), py::arg("lanes").noconvert(),
+             py::arg("out").noconvert())
+        .def("write", &write_rectangle, py::arg("copy"), py::arg("y0"), py::arg("x0"), py::arg("lanes").noconvert(),
+             py::arg("values").noconvert())
+        .def("stamp_windows", &stamp_windows, py::arg("lanes").noconvert(), py::arg("copy").noconvert(),
+             py::arg("y").noconvert(), py::arg("x").noconvert(), py::arg("radius"), py::arg("values").noconvert(),
+             py::arg("how"), py::arg("low"), py::arg("high"))
+        .def("settle", &settle);
+    py::class_<Windows>(m, "Windows")
+        .def(py::init<std::vector<std::shared_ptr<Grid>>, const std::vector<std::pair<int, int>>&, int, const Floats&,
+                      const Floats&, std::optional<std::pair<int, int>>, const std::vector<bool>&>(),
+             py::arg("grids"), py::arg("columns"), py::arg("radius"), py::arg("scale").noconvert(),
+             py::arg("shift").noconvert(), py::arg("visibility"), py::arg("hidden"))
+        .def("observe", &Windows::observe, py::arg("copy").noconvert(), py::arg("y").noconvert(),
+             py::arg("x").noconvert(), py::arg("out").noconvert(), py::arg("centres"), py::arg("points"),
+             py::arg("threads"));
+    m.def("first_outside", &first_outside, py::arg("copy").noconvert(), py::arg("y").noconvert(),
+          py::arg("x").noconvert(), py::arg("copies"), py::arg("height"), py::arg("width"));
+    m.def("contest", &contest, py::arg("wanted").noconvert(), py::arg("priority").noconvert(),
+          py::arg("occupied").noconvert());
+    m.def("hash_draws", &hash_draws, py::arg("keys").noconvert(), py::arg("stream"));
+}

@@ -1,0 +1,412 @@
+// Cells of one grid: codecs of the storage dtypes, the laws' closed form, reading and writing single cells.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <limits>
+#include <variant>
+#include <vector>
+
+namespace memfarm {
+
+enum class Storage { f16, f32, f64, u8, i32 };
+
+struct Store;
+
+struct Lane {
+    double alpha = 1, beta = 0, floor = 0, capacity = 1, low = 0, high = 1, fill = 0, outside = 0;
+    bool fixed = true;           // Static
+    const Store* source = nullptr;  // the grid that holds the capacity cell by cell
+    int source_lane = 0;
+};
+
+inline int64_t modulo(int64_t a, int64_t n) {
+    const int64_t r = a % n;
+    return r < 0 ? r + n : r;
+}
+
+// v -> a * v + b * k after n ticks.
+struct Affine {
+    double a = 1, b = 0;
+};
+
+inline Affine compose(double alpha, double beta, int64_t ticks) {
+    Affine map;
+    for (; ticks > 0; ticks >>= 1) {
+        if (ticks & 1) map = {map.a * alpha, alpha * map.b + beta};
+        beta = alpha * beta + beta;
+        alpha = alpha * alpha;
+    }
+    if (std::fabs(map.a) < 1e-37) map.a = 0;
+    return map;
+}
+
+// On a tie, and for NaN, the bound itself: as the SIMD instructions do it.
+template <class Real>
+inline Real bound(Real v, Real low, Real high) {
+    v = v > low ? v : low;
+    return v < high ? v : high;
+}
+
+// One lane's decoding at one age, its constants rounded once.
+template <class Real>
+struct Map {
+    Real a, b;  // b: B * k where k is a number, else B
+    Real low, high, floor;
+    Real unit, base;  // uint8: value = q * unit + base
+
+    Real decode(Real s) const {
+        Real v = a * s;
+        v = v + b;
+        v = bound(v, low, high);
+        return v < floor ? Real(0) : v;
+    }
+    Real decode_towards(Real s, Real k) const {
+        Real v = a * s;
+        v = v + b * k;
+        v = bound(v, Real(0), k);
+        return v < floor ? Real(0) : v;
+    }
+    Real encode(Real v) const {
+        v = bound(v, low, high);
+        return (v - b) / a;
+    }
+    Real encode_towards(Real v, Real k) const {
+        v = bound(v, Real(0), k);
+        return (v - b * k) / a;
+    }
+};
+
+inline float half_to_float(uint16_t half) {
+    // Exponent and mantissa moved into place, then rescaled by 2^112; stored halves are always finite.
+    uint32_t bits = static_cast<uint32_t>(half & 0x7fff) << 13;
+    float value;
+    std::memcpy(&value, &bits, 4);
+    value *= 0x1p112f;
+    return half & 0x8000 ? -value : value;
+}
+
+inline uint16_t float_to_half(float value) {
+    // Round to nearest even; |value| is at most 65504.
+    uint32_t bits;
+    std::memcpy(&bits, &value, 4);
+    const uint16_t sign = static_cast<uint16_t>((bits >> 16) & 0x8000);
+    bits &= 0x7fffffff;
+    if (bits < 0x38800000) {  // below the smallest normal half: let the adder round at 2^-24
+        float small;
+        std::memcpy(&small, &bits, 4);
+        small += 0.5f;
+        std::memcpy(&bits, &small, 4);
+        return static_cast<uint16_t>(sign | (bits - 0x3f000000));
+    }
+    bits += 0xfff + ((bits >> 13) & 1);
+    return static_cast<uint16_t>(sign | ((bits >> 13) - (112 << 10)));
+}
+
+struct F32 {
+    using Cell = float;
+    using Real = float;
+    using Value = float;
+    static Real load(const uint8_t* from, const Map<Real>&) {
+        Cell s;
+        std::memcpy(&s, from, sizeof s);
+        return s;
+    }
+    static void store(uint8_t* to, Real s, const Lane&) {
+        const Cell cell = s;
+        std::memcpy(to, &cell, sizeof cell);
+    }
+    static Value hand_out(Real v) { return v; }
+};
+
+struct F64 {
+    using Cell = double;
+    using Real = double;
+    using Value = double;
+    static Real load(const uint8_t* from, const Map<Real>&) {
+        Cell s;
+        std::memcpy(&s, from, sizeof s);
+        return s;
+    }
+    static void store(uint8_t* to, Real s, const Lane&) { std::memcpy(to, &s, sizeof s); }
+    static Value hand_out(Real v) { return v; }
+};
+
+struct F16 {
+    using Cell = uint16_t;
+    using Real = float;
+    using Value = float;
+    static Real load(const uint8_t* from, const Map<Real>&) {
+        Cell s;
+        std::memcpy(&s, from, sizeof s);
+        return half_to_float(s);
+    }
+    static void store(uint8_t* to, Real s, const Lane&) {
+        const Cell cell = float_to_half(bound(s, -65504.0f, 65504.0f));
+        std::memcpy(to, &cell, sizeof cell);
+    }
+    static Value hand_out(Real v) { return v; }
+};
+
+struct U8 {
+    using Cell = uint8_t;
+    using Real = float;
+    using Value = float;
+    static Real load(const uint8_t* from, const Map<Real>& m) {
+        Real v = static_cast<Real>(*from) * m.unit;
+        v = v + m.base;
+        return v;
+    }
+    static void store(uint8_t* to, Real v, const Lane& lane) {
+        const Real q = (v - static_cast<Real>(lane.low)) * static_cast<Real>(255 / (lane.high - lane.low));
+        *to = static_cast<uint8_t>(bound(std::nearbyint(q), Real(0), Real(255)));
+    }
+    static Value hand_out(Real v) { return v; }
+};
+
+struct I32 {
+    using Cell = int32_t;
+    using Real = double;
+    using Value = int32_t;
+    static Real load(const uint8_t* from, const Map<Real>&) {
+        Cell s;
+        std::memcpy(&s, from, sizeof s);
+        return s;
+    }
+    static void store(uint8_t* to, Real s, const Lane&) {
+        const Cell cell = static_cast<Cell>(std::nearbyint(s));
+        std::memcpy(to, &cell, sizeof cell);
+    }
+    static Value hand_out(Real v) { return static_cast<Value>(std::nearbyint(v)); }
+};
+
+// A grid: where its bytes lie and what time it is.
+struct Store {
+    Storage type = Storage::f32;
+    size_t item = 4;
+    uint8_t* data = nullptr;
+    uint64_t* stamps = nullptr;
+    int64_t* resets = nullptr;  // (copies, 2): resets, reset tick
+    int64_t copies = 1, tiles_y = 0, tiles_x = 0, height = 0, width = 0, epoch = 0, tick = 0, now = 0;
+    int side = 0, bits = 0, padded = 1;
+    bool wrap = false, writable = true;
+    std::vector<Lane> lanes;
+
+    void set_tick(int64_t to) {
+        tick = to;
+        now = epoch ? tick / epoch : 0;
+    }
+    int64_t tile_bytes() const { return static_cast<int64_t>(side) * side * padded * static_cast<int64_t>(item); }
+    int64_t tile_of(int64_t copy, int64_t y, int64_t x) const {
+        return (copy * tiles_y + (y >> bits)) * tiles_x + (x >> bits);
+    }
+    int64_t offset_of(int64_t y, int64_t x) const {
+        return (((y & (side - 1)) << bits) + (x & (side - 1))) * padded * static_cast<int64_t>(item);
+    }
+    bool live(int64_t tile, int64_t copy) const {
+        return static_cast<int64_t>(stamps[tile] >> 32) == resets[2 * copy];
+    }
+    uint64_t fresh_stamp(int64_t copy) const {
+        return static_cast<uint64_t>(resets[2 * copy]) << 32 | static_cast<uint64_t>(now + 1);
+    }
+    // Ticks that have passed over what a tile holds (or, not live, over the fill).
+    int64_t age(int64_t tile, int64_t copy, bool is_live) const {
+        if (!epoch) return 0;
+        const int64_t since =
+            is_live ? (static_cast<int64_t>(stamps[tile] & 0xffffffff) - 1) * epoch : resets[2 * copy + 1];
+        return tick - since;
+    }
+    // Where to remember what belongs to an age: tiles of neighbouring epochs never share a slot.
+    static constexpr size_t SLOTS = 9;
+    size_t slot(int64_t tile, bool is_live) const {
+        return is_live ? static_cast<size_t>(now + 1 - static_cast<int64_t>(stamps[tile] & 0xffffffff)) & 7 : 8;
+    }
+    float outside_value(int lane) const {
+        const bool wide = type == Storage::f64 || type == Storage::i32;
+        return wide ? static_cast<float>(static_cast<double>(lanes[lane].outside)) : static_cast<float>(lanes[lane].outside);
+    }
+    double fixed_value(int lane, int64_t copy, int64_t y, int64_t x) const;  // of a static lane
+};
+
+template <class Real>
+inline Map<Real> map_of(const Lane& lane, int64_t age) {
+    Map<Real> m;
+    const Affine affine = lane.fixed ? Affine{} : compose(lane.alpha, lane.beta, age);
+    m.a = static_cast<Real>(affine.a);
+    m.b = static_cast<Real>(lane.fixed ? 0.0 : lane.source ? affine.b : affine.b * lane.capacity);
+    m.low = static_cast<Real>(lane.fixed ? lane.low : 0.0);
+    m.high = static_cast<Real>(lane.fixed ? lane.high : lane.capacity);
+    m.floor = lane.fixed ? -std::numeric_limits<Real>::infinity() : static_cast<Real>(lane.floor);
+    m.unit = static_cast<Real>((lane.high - lane.low) / 255);
+    m.base = static_cast<Real>(lane.low);
+    return m;
+}
+
+// Reads cells of one grid, for one call of one thread. Remembers the maps of the ages that it meets.
+template <class Codec>
+class Reader {
+  public:
+    using Real = typename Codec::Real;
+
+    struct Tile {
+        const uint8_t* data;
+        bool live;
+        const Map<Real>* maps;  // one a lane
+    };
+
+    explicit Reader(const Store& store)
+        : store_(&store), ages_(Store::SLOTS, -1), maps_(Store::SLOTS * store.lanes.size()) {
+        for (const Lane& lane : store.lanes) fill_.push_back(static_cast<Real>(lane.fill));
+    }
+
+    const Map<Real>* maps(size_t slot, int64_t age) {
+        const size_t count = store_->lanes.size();
+        if (ages_[slot] != age) {
+            ages_[slot] = age;
+            for (size_t l = 0; l < count; l++) maps_[slot * count + l] = map_of<Real>(store_->lanes[l], age);
+        }
+        return &maps_[slot * count];
+    }
+
+    Tile tile(int64_t copy, int64_t ty, int64_t tx) {
+        const int64_t index = (copy * store_->tiles_y + ty) * store_->tiles_x + tx;
+        const bool live = store_->live(index, copy);
+        return {store_->data + index * store_->tile_bytes(), live,
+                maps(store_->slot(index, live), store_->age(index, copy, live))};
+    }
+
+    Real capacity(int lane, int64_t copy, int64_t y, int64_t x) const {
+        const Lane& l = store_->lanes[lane];
+        return static_cast<Real>(l.source->fixed_value(l.source_lane, l.source->copies == 1 ? 0 : copy, y, x));
+    }
+
+    Real value(int lane, int64_t copy, int64_t y, int64_t x) {
+        if (store_->copies == 1) copy = 0;
+        const Tile at = tile(copy, y >> store_->bits, x >> store_->bits);
+        const uint8_t* cell = at.data + store_->offset_of(y, x) + lane * sizeof(typename Codec::Cell);
+        const Map<Real>& m = at.maps[lane];
+        const Real s = at.live ? Codec::load(cell, m) : fill_[lane];
+        return store_->lanes[lane].source ? m.decode_towards(s, capacity(lane, copy, y, x)) : m.decode(s);
+    }
+
+  private:
+    const Store* store_;
+    std::vector<int64_t> ages_;
+    std::vector<Map<Real>> maps_;
+    std::vector<Real> fill_;
+};
+
+inline double Store::fixed_value(int lane, int64_t copy, int64_t y, int64_t x) const {
+    const int64_t index = tile_of(copy, y, x);
+    const Lane& l = lanes[lane];
+    auto decode = [&](auto codec) {
+        using C = decltype(codec);
+        using Real = typename C::Real;
+        if (!live(index, copy)) return static_cast<double>(static_cast<Real>(l.fill));
+        const Map<Real> m = map_of<Real>(l, 0);
+        const uint8_t* cell = data + index * tile_bytes() + offset_of(y, x) + lane * sizeof(typename C::Cell);
+        return static_cast<double>(m.decode(C::load(cell, m)));
+    };
+    switch (type) {
+        case Storage::f16: return decode(F16{});
+        case Storage::f32: return decode(F32{});
+        case Storage::f64: return decode(F64{});
+        case Storage::u8: return decode(U8{});
+        default: return decode(I32{});
+    }
+}
+
+// Writes cells of one grid, for one call.
+template <class Codec>
+class Writer {
+  public:
+    using Real = typename Codec::Real;
+
+    explicit Writer(Store& store) : store_(&store), reader_(store) {
+        const int64_t age = store.epoch ? store.tick % store.epoch : 0;
+        for (const Lane& lane : store.lanes) now_.push_back(map_of<Real>(lane, age));
+    }
+
+    void set(int lane, int64_t copy, int64_t y, int64_t x, Real value) {
+        if (store_->copies == 1) copy = 0;
+        make_current(copy, y, x);
+        encode(lane, copy, y, x, value);
+    }
+
+    void combine(int lane, int64_t copy, int64_t y, int64_t x, double value, int how, double low, double high) {
+        if (store_->copies == 1) copy = 0;
+        make_current(copy, y, x);
+        if (how != 0) {
+            const double old = static_cast<double>(reader_.value(lane, copy, y, x));
+            value = how == 1 ? old + value : value > old ? value : old;
+        }
+        encode(lane, copy, y, x, static_cast<Real>(bound(value, low, high)));
+    }
+
+    double take(int lane, int64_t copy, int64_t y, int64_t x, double amount) {
+        if (store_->copies == 1) copy = 0;
+        make_current(copy, y, x);
+        const double old = static_cast<double>(reader_.value(lane, copy, y, x));
+        const double taken = amount < old ? amount : old;
+        encode(lane, copy, y, x, static_cast<Real>(old - taken));
+        return taken;
+    }
+
+    int64_t settle() {
+        int64_t stale = 0;
+        for (int64_t copy = 0; copy < store_->copies; copy++)
+            for (int64_t ty = 0; ty < store_->tiles_y; ty++)
+                for (int64_t tx = 0; tx < store_->tiles_x; tx++) {
+                    const int64_t index = (copy * store_->tiles_y + ty) * store_->tiles_x + tx;
+                    if (!store_->live(index, copy) || store_->stamps[index] == store_->fresh_stamp(copy)) continue;
+                    rebase(index, copy, ty, tx);
+                    stale++;
+                }
+        return stale;
+    }
+
+  private:
+    Store* store_;
+    Reader<Codec> reader_;
+    std::vector<Map<Real>> now_;
+    std::vector<Real> kept_;
+
+    void encode(int lane, int64_t copy, int64_t y, int64_t x, Real value) {
+        const Lane& l = store_->lanes[lane];
+        const Map<Real>& m = now_[lane];
+        const Real s = l.source ? m.encode_towards(value, reader_.capacity(lane, copy, y, x)) : m.encode(value);
+        uint8_t* cell = store_->data + store_->tile_of(copy, y, x) * store_->tile_bytes() + store_->offset_of(y, x);
+        Codec::store(cell + lane * sizeof(typename Codec::Cell), s, l);
+    }
+
+    void make_current(int64_t copy, int64_t y, int64_t x) {
+        const int64_t index = store_->tile_of(copy, y, x);
+        if (store_->stamps[index] != store_->fresh_stamp(copy))
+            rebase(index, copy, y >> store_->bits, x >> store_->bits);
+    }
+
+    // Reads the whole tile, writes it again at the current tick, and stamps it.
+    void rebase(int64_t index, int64_t copy, int64_t ty, int64_t tx) {
+        const int64_t y0 = ty << store_->bits, x0 = tx << store_->bits;
+        const int64_t y1 = std::min(y0 + store_->side, store_->height), x1 = std::min(x0 + store_->side, store_->width);
+        const int lanes = static_cast<int>(store_->lanes.size());
+        kept_.clear();
+        for (int64_t y = y0; y < y1; y++)
+            for (int64_t x = x0; x < x1; x++)
+                for (int l = 0; l < lanes; l++) kept_.push_back(reader_.value(l, copy, y, x));
+        std::memset(store_->data + index * store_->tile_bytes(), 0, static_cast<size_t>(store_->tile_bytes()));
+        store_->stamps[index] = store_->fresh_stamp(copy);
+        // A capacity may lie in this very tile: static lanes first.
+        for (const bool fixed : {true, false}) {
+            size_t at = 0;
+            for (int64_t y = y0; y < y1; y++)
+                for (int64_t x = x0; x < x1; x++)
+                    for (int l = 0; l < lanes; l++, at++)
+                        if (store_->lanes[l].fixed == fixed) encode(l, copy, y, x, kept_[at]);
+        }
+    }
+};
+
+}  // namespace memfarm

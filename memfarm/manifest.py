@@ -1,0 +1,142 @@
+"""The `world.json` of a world folder: what lies there, in plain words."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from memfarm import files, layout
+from memfarm.channels import GROUPS, Channel
+from memfarm.config import MemmapConfig
+from memfarm.errors import ConfigError, MemfarmError, WorldFormatError, did_you_mean
+
+FILE: Final = "world.json"
+VERSION: Final = 1
+GROUND_DTYPE: Final = "uint8"
+"""Storage of the environmental group: masks and costs in [0, 1], a byte each."""
+_LARGEST: Final = 1 << 20  # bytes; a manifest takes a few kB
+
+
+class GridEntry(BaseModel):
+    """One grid of the world: how it is stored, and its channels."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    copies: int = Field(ge=1)
+    dtype: Literal["float16", "float32", "float64", "uint8", "int32"]
+    backend: Literal["memmap", "ram"]
+    tile: tuple[int, int] = Field(strict=False)  # (side in cells, lanes)
+    channels: tuple[dict[str, Any], ...] = Field(strict=False)
+
+    @classmethod
+    def of(cls, channels: Sequence[Channel], copies: int, dtype: str, backend: str) -> "GridEntry":
+        """The entry of a grid with these channels. Raises ConfigError or ChannelError where none can be made."""
+        layout.check_grid(channels, copies, dtype, "wall")
+        lanes = layout.lane_count(len(channels))
+        return cls.model_validate(
+            {
+                "copies": int(copies),
+                "dtype": dtype,
+                "backend": backend,
+                "tile": (layout.tile_side(lanes, np.dtype(dtype).itemsize), lanes),
+                "channels": [channel.to_dict() for channel in channels],
+            }
+        )
+
+    def parsed_channels(self) -> tuple[Channel, ...]:
+        return tuple(Channel.from_dict(channel) for channel in self.channels)
+
+    def plan(self) -> dict[str, Any]:
+        """What a group's manager is made with."""
+        on_disk = self.backend == "memmap"
+        return {
+            "channels": self.parsed_channels(),
+            "dtype": self.dtype,
+            "copies": self.copies,
+            "on_disk": on_disk,
+        }
+
+
+def entries(
+    channels: Mapping[str, Sequence[Channel]] | None, copies: int, memmap: MemmapConfig, ground: GridEntry | None
+) -> dict[str, GridEntry]:
+    """How each group of a world is to be stored: its `channels`, else the `ground` of a map, else the standard ones."""
+    for name in channels or {}:
+        if name not in GROUPS:
+            raise ConfigError(f"a group of channels is one of {', '.join(GROUPS)}, got {did_you_mean(name, GROUPS)}")
+    if ground is not None and channels is not None and "environmental" in channels:
+        raise ConfigError("the environmental channels are the map's own, got others; leave them out")
+
+    def entry(group: str, copies: int, dtype: str, on_disk: bool) -> GridEntry:
+        return GridEntry.of(
+            (channels or GROUPS).get(group, GROUPS[group]), copies, dtype, "memmap" if on_disk else "ram"
+        )
+
+    return {
+        "resources": entry("resources", copies, memmap.dtype, memmap.use_for_resources),
+        "environmental": ground or entry("environmental", 1, GROUND_DTYPE, memmap.use_for_environmental),
+        "temporal": entry("temporal", copies, memmap.dtype, memmap.use_for_temporal),
+    }
+
+
+class Manifest(BaseModel):
+    """A world folder's manifest; `tick` is the clock's reading when it was last flushed or closed."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    format: Literal["memfarm-world"] = "memfarm-world"
+    version: int = VERSION
+    shape: tuple[int, int] = Field(strict=False)
+    copies: int = Field(ge=1)
+    boundary: Literal["wall", "wrap"]
+    seed: int
+    tick: int = Field(ge=0)
+    map: str | None  # the world folder that holds the environmental grid; None: this one
+    grids: dict[str, GridEntry]
+
+    def write(self, folder: Path) -> None:
+        """Replace the folder's manifest, whole or not at all."""
+        files.write_atomically(folder / FILE, json.dumps(self.model_dump(mode="json"), indent=2) + "\n")
+
+    def check_same(self, asked: "Manifest", where: str) -> None:
+        """Raise WorldFormatError unless the world that lies in `where` (this one) is the one asked for."""
+        for key in ("shape", "copies", "boundary"):
+            if getattr(self, key) != getattr(asked, key):
+                raise WorldFormatError(f"{where!r} was made with {key}={getattr(self, key)}, got {getattr(asked, key)}")
+        for group, entry in self.grids.items():
+            for key in ("dtype", "copies", "channels"):
+                there, wanted = getattr(entry, key), getattr(asked.grids[group], key)
+                if there != wanted:
+                    raise WorldFormatError(f"{where!r} was made with {group} {key}={there}, got {wanted}")
+
+    @classmethod
+    def read(cls, folder: Path) -> "Manifest":
+        """The manifest of a world folder. Raises WorldFormatError where there is none that this version reads."""
+        path = folder / FILE
+        try:
+            data = json.loads(files.read_text(path, _LARGEST))
+        except OSError as error:
+            raise WorldFormatError(f"{str(folder)!r} must be a world folder with a {FILE}: {error}") from error
+        except (ValueError, RecursionError) as error:
+            raise WorldFormatError(f"{str(path)!r} must be JSON, got: {error}") from error
+        if not isinstance(data, dict) or data.get("format") != "memfarm-world":
+            raise WorldFormatError(f"{str(path)!r} is not the manifest of a memfarm world")
+        if data.get("version") != VERSION:
+            raise WorldFormatError(
+                f"{str(path)!r} must have format version {VERSION}, got {data.get('version')!r}; use the memfarm it is of"
+            )
+        try:
+            manifest = cls.model_validate(data)
+            layout.check_shape(manifest.shape)
+            for name, entry in manifest.grids.items():
+                files.safe_name(name, "a grid's name")
+                if entry != GridEntry.of(entry.parsed_channels(), entry.copies, entry.dtype, entry.backend):
+                    raise WorldFormatError(f"the {name} of {str(path)!r} must say what its channels say, got {entry}")
+            if set(manifest.grids) != set(GROUPS):
+                raise WorldFormatError(f"{str(path)!r} must list the grids {list(GROUPS)}, got {list(manifest.grids)}")
+        except (ValidationError, MemfarmError) as error:
+            raise WorldFormatError(f"{str(path)!r} is not a manifest of memfarm: {error}") from error
+        return manifest

@@ -1,0 +1,226 @@
+"""Files and memory maps: scratch that nothing can leave behind, named files, plain `.npy` headers.
+
+Every array of a grid is a segment: a 4096-byte `.npy` header and the data behind it, so that data
+lies on pages. A named grid keeps one file a segment; scratch and RAM keep all segments of a grid in
+one map (one file descriptor a grid).
+"""
+
+import ast
+import errno
+import math
+import mmap
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from memfarm.errors import ConfigError, StorageError, WorldFormatError
+from memfarm.files import Mode, open_plain, open_scratch, remove
+
+Backend = Literal["memmap", "ram"]
+Layout = Mapping[str, tuple[tuple[int, ...], np.dtype[Any]]]
+
+HEADER: Final = 4096
+_MAGIC: Final = b"\x93NUMPY\x01\x00"
+_NORESERVE: Final = getattr(mmap, "MAP_NORESERVE", 0x4000 if sys.platform == "linux" else 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Segments:
+    """The mapped arrays of one grid, by segment name, and how to write them back."""
+
+    arrays: dict[str, NDArray[Any]]  # views of the maps: they keep the maps alive
+    maps: tuple[mmap.mmap, ...]
+    paths: tuple[Path, ...]  # empty for scratch and RAM
+
+    def flush(self) -> None:
+        """Write changed pages of named files to the disk; scratch has no reader to flush for."""
+        if self.paths:
+            for mapped in self.maps:
+                mapped.flush()
+
+    def disk_bytes(self) -> int:
+        """Bytes that named files really take on the disk (holes are free)."""
+        return sum(path.stat().st_blocks * 512 for path in self.paths)
+
+
+NOTHING: Final = Segments({}, (), ())
+"""What a closed grid holds."""
+
+
+def check_life(backend: str, mode: str, folder: Path | None) -> None:
+    """Raise ConfigError unless a grid can live like that."""
+    if backend not in ("memmap", "ram"):
+        raise ConfigError(f"backend must be 'memmap' or 'ram', got {backend!r}")
+    if mode not in ("w+", "r+", "r", "c"):
+        raise ConfigError(f"mode must be 'w+', 'r+', 'r' or 'c', got {mode!r}")
+    if mode != "w+" and (folder is None or backend == "ram"):
+        raise ConfigError(f"mode={mode!r} opens what lies in a folder, got folder={folder}, backend={backend!r}")
+
+
+def make(layout: Layout, backend: Backend, folder: Path | None, mode: Mode) -> Segments:
+    """`create` new segments where mode is "w+", else `reopen` those in `folder`."""
+    if mode == "w+" or folder is None:
+        return create(layout, backend, folder)
+    return reopen(layout, folder, mode)
+
+
+def create(layout: Layout, backend: Backend, folder: Path | None) -> Segments:
+    """Make new segments, all zero: files in `folder`, or scratch (memmap) or anonymous memory (ram).
+
+    Raises StorageError where a named file exists already, or the system refuses; no file of this call is left then.
+    """
+    if folder is not None and backend == "memmap":
+        return _named(layout, folder, "w+")
+    return _unnamed(layout, backend)
+
+
+def reopen(layout: Layout, folder: Path, mode: Mode) -> Segments:
+    """Map the named segments again: "r+" to write, "r" to read, "c" for private copies of pages.
+
+    Raises WorldFormatError where a header or a size does not say exactly what `layout` says.
+    """
+    return _named(layout, folder, mode)
+
+
+def _named(layout: Layout, folder: Path, mode: Mode) -> Segments:
+    arrays: dict[str, NDArray[Any]] = {}
+    maps: list[mmap.mmap] = []
+    paths: list[Path] = []
+    try:
+        for name, (shape, dtype) in layout.items():
+            path = folder.absolute() / f"{name}.npy"
+            fd = open_plain(path, mode)
+            try:
+                paths.append(path)
+                maps.append(_named_map(fd, path, shape, dtype, mode))
+            finally:
+                os.close(fd)
+            arrays[name] = _view(maps[-1], HEADER, shape, dtype)
+    except BaseException:
+        if mode == "w+":  # all of them new: nothing half made stays
+            remove(paths)
+        raise
+    return Segments(arrays, tuple(maps), tuple(paths))
+
+
+def _named_map(fd: int, path: Path, shape: tuple[int, ...], dtype: np.dtype[Any], mode: Mode) -> mmap.mmap:
+    size = HEADER + _nbytes(shape, dtype)
+    if mode != "w+":
+        check_header(fd, path, shape, dtype)
+        return _map(fd, size, mode)
+    with _refused(f"{str(path)!r} of {size} bytes cannot be made"):
+        os.ftruncate(fd, size)
+        os.pwrite(fd, header(shape, dtype), 0)
+        return _map(fd, size, mode)
+
+
+def _unnamed(layout: Layout, backend: Backend) -> Segments:
+    starts: dict[str, int] = {}
+    end = 0
+    for name, (shape, dtype) in layout.items():
+        starts[name] = end + HEADER
+        end = _page_up(end + HEADER + _nbytes(shape, dtype))
+    with _refused(f"{backend} of {end} bytes cannot be made"):
+        mapped = _anonymous_map(end) if backend == "ram" else _scratch_map(end)
+    _stay_sparse(mapped)
+    arrays = {name: _view(mapped, starts[name], shape, dtype) for name, (shape, dtype) in layout.items()}
+    return Segments(arrays, (mapped,), ())
+
+
+def _anonymous_map(size: int) -> mmap.mmap:
+    return mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _NORESERVE)
+
+
+def _scratch_map(size: int) -> mmap.mmap:
+    fd = open_scratch()
+    try:
+        os.ftruncate(fd, size)
+        return _map(fd, size, "w+")
+    finally:
+        os.close(fd)
+
+
+@contextmanager
+def _refused(what: str) -> Iterator[None]:
+    """Turn what the system or Python says to a size into a StorageError with the same errno."""
+    try:
+        yield
+    except StorageError:
+        raise
+    except (OSError, OverflowError, ValueError) as error:
+        message = f"{what}: {error}; use a smaller shape, fewer copies, or another folder (MEMFARM_SCRATCH for scratch)"
+        raise StorageError(getattr(error, "errno", None) or errno.EFBIG, message) from error
+
+
+def _view(mapped: mmap.mmap, start: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
+    count = math.prod(shape)
+    return np.frombuffer(mapped, dtype=dtype, count=count, offset=start).reshape(shape)
+
+
+def _nbytes(shape: tuple[int, ...], dtype: np.dtype[Any]) -> int:
+    return math.prod(shape) * dtype.itemsize
+
+
+def _page_up(size: int) -> int:
+    return -(-size // HEADER) * HEADER
+
+
+def _map(fd: int, size: int, mode: Mode) -> mmap.mmap:
+    if mode == "c":
+        return mmap.mmap(fd, size, flags=mmap.MAP_PRIVATE | _NORESERVE, prot=mmap.PROT_READ | mmap.PROT_WRITE)
+    prot = mmap.PROT_READ if mode == "r" else mmap.PROT_READ | mmap.PROT_WRITE
+    return mmap.mmap(fd, size, flags=mmap.MAP_SHARED, prot=prot)
+
+
+def _stay_sparse(mapped: mmap.mmap) -> None:
+    """Keep one touched cell from becoming a 2 MB huge page."""
+    if hasattr(mmap, "MADV_NOHUGEPAGE"):
+        try:
+            mapped.madvise(mmap.MADV_NOHUGEPAGE)
+        except OSError as error:
+            if error.errno != errno.EINVAL:  # EINVAL: a kernel without huge pages, nothing to keep off
+                raise
+
+
+def header(shape: tuple[int, ...], dtype: np.dtype[Any]) -> bytes:
+    """A version 1.0 `.npy` header padded to one page (numpy/lib/_format_impl.py describes the format)."""
+    text = repr({"descr": dtype.str, "fortran_order": False, "shape": shape})
+    room = HEADER - len(_MAGIC) - 2
+    return _MAGIC + room.to_bytes(2, "little") + text.ljust(room - 1).encode("ascii") + b"\n"
+
+
+def check_header(fd: int, path: Path, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+    """Raise WorldFormatError unless the open file says, and is, exactly this array."""
+    got_shape, got_dtype = read_header(fd, path)
+    if got_shape != shape or got_dtype != dtype:
+        raise WorldFormatError(
+            f"{str(path)!r} must hold {dtype} {shape} to fit its world, got {got_dtype} {got_shape}; "
+            "open it with the shape, dtype and channels it was made with"
+        )
+    wanted, size = HEADER + _nbytes(shape, dtype), os.fstat(fd).st_size
+    if size != wanted:
+        raise WorldFormatError(f"{str(path)!r} must be {wanted} bytes long, got {size}: truncated or overwritten")
+
+
+def read_header(fd: int, path: Path) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    """The shape and dtype that a memfarm `.npy` claims. Raises WorldFormatError on any other file."""
+    head = os.pread(fd, HEADER, 0)
+    room = HEADER - len(_MAGIC) - 2
+    try:
+        if head[:8] != _MAGIC or int.from_bytes(head[8:10], "little") != room or len(head) != HEADER:
+            raise ValueError("not a page-aligned .npy header")
+        fields = ast.literal_eval(head[10:].decode("ascii").strip())
+        shape = tuple(fields["shape"])
+        dtype = np.dtype(fields["descr"])
+        if fields["fortran_order"] or dtype.hasobject or not all(type(n) is int and n > 0 for n in shape):
+            raise ValueError(f"unusable header {fields!r}")
+    except (ValueError, SyntaxError, TypeError, KeyError, RecursionError, MemoryError, OverflowError) as error:
+        raise WorldFormatError(f"{str(path)!r} is not a grid file of memfarm: {error}") from error
+    return shape, dtype

@@ -1,0 +1,166 @@
+"""WindowCutter: the plan of one observation, from channel names to one compiled call."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from memfarm import arrays
+from memfarm.channels import SEEN, Channel, Static
+from memfarm.errors import ChannelError, ConfigError, ShapeError, did_you_mean
+from memfarm.kernels import Grid, Windows
+
+Points = tuple[ArrayLike, ArrayLike, ArrayLike, ArrayLike]
+Int32s = NDArray[np.int32]
+PointColumn = tuple[int, Int32s, Int32s, Int32s, NDArray[np.float32], bool]
+
+MOST_THREADS: Final = 256
+GROUND: Final = frozenset({"OBSTACLES", "TERRAIN_COST", "VISIBILITY", "SELF_HP"})
+"""What `mask_by_visibility` never hides: the ground itself, and the agent's own state."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """Where a channel is stored: a compiled grid and the lane in it."""
+
+    grid: Grid
+    lane: int
+    channel: Channel
+
+
+class WindowCutter:
+    """Cuts the windows around any number of cells in one call; made by `World.windows` or `ChannelGrid.observe`.
+
+    channels: names, in the order of the last axis of what is cut.
+    radius: cells seen on each side; S = 2 * radius + 1.
+    """
+
+    def __init__(
+        self,
+        stored: Mapping[str, Stored],
+        channels: Sequence[str],
+        radius: int,
+        *,
+        copies: int,
+        shape: tuple[int, int],
+        check_open: Callable[[], None],
+        normalize: bool = False,
+        mask_by_visibility: bool = False,
+    ) -> None:
+        check_radius(radius)
+        known = {*stored, *SEEN}
+        for name in channels:
+            if name not in known:
+                raise ChannelError(f"there is no channel {name!r}; {did_you_mean(name, known)}")
+        if len(set(channels)) != len(channels) or not channels:
+            raise ConfigError(f"channels must be one or more different names, got {list(channels)}")
+        if mask_by_visibility and "VISIBILITY" not in stored:
+            raise ConfigError("mask_by_visibility needs a stored VISIBILITY channel, got none; leave it off")
+        self.channels: Final = tuple(channels)
+        self.radius: Final = radius
+        self._copies = copies
+        self._shape = shape
+        self._check_open = check_open
+        self._index = {name: index for index, name in enumerate(self.channels)}
+        self._seen = [name for name in self.channels if name not in stored]
+        self._plan = _plan(stored, self.channels, radius, normalize, mask_by_visibility)
+
+    @property
+    def side(self) -> int:
+        """S, the side of a window in cells."""
+        return 2 * self.radius + 1
+
+    def __call__(
+        self,
+        copy: ArrayLike,
+        y: ArrayLike,
+        x: ArrayLike,
+        out: NDArray[np.float32] | None = None,
+        centres: Mapping[str, ArrayLike] | None = None,
+        points: Mapping[str, Points] | None = None,
+        threads: int = 1,
+    ) -> NDArray[np.float32]:
+        """Cut the windows around the cells `(copy, y, x)`, int32 `(N,)`, into `out`: float32 `(N, S, S, C)`.
+
+        out: written in place and returned; a new array where None.
+        centres: for channels no grid stores: the value `(N,)` at the centre cell, 0 around it.
+        points: for channels no grid stores: `(copy, y, x, value)` arrays `(P,)`, each painted into every
+            window that sees it (the larger value wins), but for the window's own centre cell.
+        threads: how many threads share the batch; they end with the call.
+        Raises ShapeError, DTypeError, ValueRangeError or ChannelError before anything is written.
+        """
+        self._check_open()
+        copy, y, x = arrays.cells(copy, y, x, copies=self._copies, shape=self._shape)
+        count = len(copy)
+        out = arrays.output(out, (count, self.side, self.side, len(self.channels)))
+        if not isinstance(threads, int) or not 1 <= threads <= MOST_THREADS:
+            raise ConfigError(f"threads must be an int in [1, {MOST_THREADS}], got {threads!r}")
+        centre_columns = [
+            (self._column(name), arrays.numbers(name, values, (count,), np.float32))
+            for name, values in (centres or {}).items()
+        ]
+        point_columns = [self._point_column(name, parts) for name, parts in (points or {}).items()]
+        self._plan.observe(copy, y, x, out, centre_columns, point_columns, threads)
+        return out
+
+    def _point_column(self, name: str, parts: Points) -> PointColumn:
+        if len(parts) != 4:
+            raise ShapeError(f"points of {name} must be (copy, y, x, values), got {len(parts)} parts")
+        copy, y, x = arrays.cells(*parts[:3], copies=self._copies, shape=self._shape)
+        return self._column(name), copy, y, x, arrays.numbers(name, parts[3], copy.shape, np.float32), True
+
+    def _column(self, name: str) -> int:
+        if name not in self._seen:
+            known = ", ".join(self._seen) or "channels that no grid stores"
+            raise ChannelError(f"centres and points are for {known}, got {name!r}")
+        return self._index[name]
+
+
+def check_stored(channels: Sequence[str]) -> None:
+    """Raise ChannelError where one of `channels` comes from the agents, who are not asked here."""
+    seen = [name for name in channels if name in SEEN]
+    if seen:
+        raise ChannelError(f"{', '.join(seen)} come from agents, not from a grid; hand them to World.windows()")
+
+
+def check_radius(radius: int) -> None:
+    """Raise ConfigError unless `radius` is an int of at least 0 (and windows fit 32-bit arithmetic)."""
+    if not isinstance(radius, int | np.integer) or isinstance(radius, bool) or not 0 <= radius <= 16_383:
+        raise ConfigError(f"radius must be an int in [0, 16383], got {radius!r}")
+
+
+def _plan(
+    stored: Mapping[str, Stored], channels: tuple[str, ...], radius: int, normalize: bool, mask_by_visibility: bool
+) -> Windows:
+    grids: list[Grid] = []
+
+    def place(name: str) -> tuple[int, int]:
+        if name not in stored:
+            return -1, 0
+        grid = stored[name].grid
+        if not any(grid is known for known in grids):
+            grids.append(grid)
+        return next(i for i, known in enumerate(grids) if known is grid), stored[name].lane
+
+    columns = [place(name) for name in channels]
+    visibility = place("VISIBILITY") if mask_by_visibility else None
+    if not grids:  # nothing stored is asked for: any grid tells the world's shape
+        place(next(iter(stored)))
+    scale = np.ones(len(channels), np.float32)
+    shift = np.zeros(len(channels), np.float32)
+    for index, name in enumerate(channels):
+        if normalize and name in stored:
+            channel = stored[name].channel
+            scale[index] = 1.0 / (channel.high - channel.low)
+            shift[index] = -channel.low / (channel.high - channel.low)
+    hidden = [mask_by_visibility and _lies_in_a_cell(name, stored) for name in channels]
+    return Windows(grids, columns, radius, scale, shift, visibility, hidden)
+
+
+def _lies_in_a_cell(name: str, stored: Mapping[str, Stored]) -> bool:
+    """Whether a channel tells of what lies in a cell (hidden in the dark), not of the ground."""
+    if name in GROUND:
+        return False
+    return name not in stored or not isinstance(stored[name].channel.law, Static)

@@ -1,0 +1,239 @@
+"""WindowObservation: every agent sees the window of the world around it, as one torch tensor or NumPy array."""
+
+import weakref
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, cast
+
+import numpy as np
+from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
+from numpy.typing import NDArray
+
+from memfarm import arrays
+from memfarm.errors import ConfigError
+from memfarm.windows import WindowCutter, check_radius
+from memfarm.world import World
+from memfarm.wrappers.buffers import BufferPool, Buffers, OneBuffer
+from memfarm.wrappers.unit_box import UnitBox
+
+if TYPE_CHECKING:
+    _Wrapper = VectorWrapper[Any, Any, Any, Any, NDArray[Any]]
+else:
+    _Wrapper = VectorWrapper  # gymnasium before 1.4 has no type parameters
+
+DEFAULT_CHANNELS: Final = ("SELF_HP", "ALLIES_HP", "RESOURCES", "OBSTACLES", "TERRAIN_COST", "VISIBILITY", "TRAILS")
+"""What an agent sees unless told otherwise, in the order of the windows' channels."""
+
+
+class Agents(Protocol):
+    """What is read of an environment's agents: struct of arrays, one entry an agent."""
+
+    copy: NDArray[np.int32]  # (N,)
+    y: NDArray[np.int32]  # (N,)
+    x: NDArray[np.int32]  # (N,)
+    alive: NDArray[np.bool_]  # (N,)
+    hp: NDArray[np.float32]  # (N,), in [0, 1]
+
+
+class Inhabited(Protocol):
+    """What is read of an environment: its world and its agents."""
+
+    world: World
+    agents: Agents
+
+
+class _Outlet(Protocol):
+    """How windows leave: as arrays, or as tensors on a device."""
+
+    def buffer(self) -> NDArray[np.float32]: ...
+
+    def hand_out(self, windows: NDArray[np.float32]) -> Any: ...
+
+    def hand_out_fresh(self, windows: NDArray[np.float32]) -> Any: ...
+
+    def actions(self, actions: Any) -> Any: ...
+
+
+class _Arrays:
+    """NumPy's outlet: the buffer itself."""
+
+    def __init__(self, buffers: Buffers) -> None:
+        self.buffer: Final = buffers.take
+
+    def hand_out(self, windows: NDArray[np.float32]) -> NDArray[np.float32]:
+        return windows
+
+    def hand_out_fresh(self, windows: NDArray[np.float32]) -> NDArray[np.float32]:
+        return windows
+
+    def actions(self, actions: Any) -> Any:
+        return actions
+
+
+class WindowObservation(_Wrapper):
+    """Replaces a vector environment's observations by the agents' windows, cut in one compiled call.
+
+    env: any vector environment whose `unwrapped` has a `world` (`memfarm.world.World`) and `agents` (`Agents`).
+    radius: cells seen on each side; S = 2 * radius + 1.
+    channels: names of world channels, SELF_HP (own health, centre cell only) and ALLIES_HP (health of the other
+        living agents), in the order of the windows' channels; None: `DEFAULT_CHANNELS`.
+    tensor: "torch": tensors `(N, C, S, S)` in channels_last strides. "numpy": float32 arrays `(N, S, S, C)`.
+    device, dtype: any torch device; float32, float16 or bfloat16. NumPy knows only "cpu" and "float32".
+    mask_by_visibility: scale what lies in a cell (allies, resources, fields) by the cell's VISIBILITY.
+    copy: every observation is memory of its own, kept as long as anything refers to it. False: one buffer, and each
+        reset or step overwrites the observation before it.
+    threads: threads that share the cutting; they end with each call.
+
+    Values are shares of each channel's range, in [0, 1]. A dead agent sees the place where it died, with SELF_HP 0, and
+    is nobody's ally. Rewards, flags and infos stay as the environment gives them; actions may be tensors. Spaces are
+    NumPy's and describe what is returned (bfloat16, which NumPy lacks, as float32).
+
+    Under `AutoresetMode.SAME_STEP` the environment asks for the last windows of ended agents through its attribute
+    `on_final`, which this wrapper sets, and hands them out in `infos["final_obs"]`.
+
+    Raises ConfigError or ChannelError at construction.
+    """
+
+    def __init__(
+        self,
+        env: VectorEnv[Any, Any, Any],
+        radius: int = 5,
+        channels: Sequence[str] | None = None,
+        *,
+        tensor: Literal["torch", "numpy"] = "torch",
+        device: str = "cpu",
+        dtype: str = "float32",
+        mask_by_visibility: bool = False,
+        copy: bool = True,
+        threads: int = 1,
+    ) -> None:
+        core = _inhabited(env)
+        check_radius(radius)
+        if isinstance(channels, str):
+            raise ConfigError(
+                f"channels must be a sequence of names, got the one name {channels!r}; pass [{channels!r}]"
+            )
+        if not isinstance(threads, int) or threads < 1:
+            raise ConfigError(f"threads must be an int of at least 1, got {threads!r}")
+        super().__init__(env)
+        self.channels: Final = DEFAULT_CHANNELS if channels is None else tuple(channels)
+        self.radius: Final = radius
+        self._core: Final = core
+        self._mask_by_visibility: Final = mask_by_visibility
+        self._threads: Final = threads
+        self._world, self._cutter = self._plan()
+        side = 2 * radius + 1
+        self._shape: Final = (env.num_envs, side, side, len(self.channels))
+        self._outlet: Final = _outlet(self._shape, tensor, str(device), str(dtype).removeprefix("torch."), copy)
+        self._finals: Final = BufferPool(self._shape)
+        self._hp: Final = np.zeros(env.num_envs, np.float32)
+        self._next: NDArray[np.float32] | None = None
+        count, height, width, depth = self._shape
+        single = (height, width, depth) if tensor == "numpy" else (depth, height, width)
+        space_dtype = "float16" if "float16" in str(dtype) and "bfloat16" not in str(dtype) else "float32"
+        self.single_observation_space = UnitBox(single, space_dtype)
+        self.observation_space = UnitBox((count, *single), space_dtype)
+        self._answer_on_final()
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """Reset the environment; the first windows and its infos."""
+        _, infos = self.env.reset(seed=seed, options=options)
+        return self._observe(), infos
+
+    def step(self, actions: Any) -> tuple[Any, NDArray[Any], NDArray[Any], NDArray[Any], dict[str, Any]]:
+        """Step the environment with `actions`, an array or a tensor; the windows after it, and the rest as it is."""
+        _, rewards, terminations, truncations, infos = self.env.step(self._outlet.actions(actions))
+        return self._observe(), rewards, terminations, truncations, infos
+
+    def write_next_to(self, buffer: Any) -> None:
+        """Have the next reset or step cut its windows into `buffer`, a slot of a rollout say, without a copy.
+
+        buffer: a writable C-contiguous float32 array `(N, S, S, C)`, or a float32 CPU tensor of that memory
+            (contiguous so, or `(N, C, S, S)` in channels_last strides). What is returned then is `buffer`'s memory, or
+            converted from it where another device or dtype was asked for. It counts for one call.
+        Raises ShapeError or DTypeError; the next call is then not changed.
+        """
+        if not isinstance(buffer, np.ndarray):
+            from memfarm.wrappers.tensors import memory_of  # torch enters with tensors only
+
+            buffer = memory_of(buffer, self._shape)
+        self._next = arrays.output(buffer, self._shape)
+
+    def close(self, **kwargs: Any) -> None:
+        """Close the environment; observations already handed out stay."""
+        self._next = None
+        super().close(**kwargs)
+
+    def _plan(self) -> tuple[World, WindowCutter]:
+        world = self._core.world
+        return world, world.windows(
+            self.channels, self.radius, normalize=True, mask_by_visibility=self._mask_by_visibility
+        )
+
+    def _observe(self) -> Any:
+        windows = self._outlet.buffer() if self._next is None else self._next
+        self._cut(windows)
+        self._next = None
+        return self._outlet.hand_out(windows)
+
+    def _cut(self, out: NDArray[np.float32], rows: NDArray[np.integer[Any]] | None = None) -> None:
+        """Cut the windows of all agents, or of those at index `rows` `(M,)`, into `out` `(N or M, S, S, C)`."""
+        if self._core.world is not self._world:
+            self._world, self._cutter = self._plan()
+        agents = self._core.agents
+        np.multiply(agents.hp, agents.alive, out=self._hp)  # painting 0 is painting nothing: the dead are no allies
+        copy, y, x, hp = agents.copy, agents.y, agents.x, self._hp
+        points = {"ALLIES_HP": (copy, y, x, hp)} if "ALLIES_HP" in self.channels else {}
+        if rows is not None:
+            copy, y, x, hp = copy[rows], y[rows], x[rows], hp[rows]
+        centres = {"SELF_HP": hp} if "SELF_HP" in self.channels else {}
+        self._cutter(copy, y, x, out, centres, points, self._threads)
+
+    def final_windows(self, rows: NDArray[np.integer[Any]] | None = None) -> Any:
+        """The windows of all agents, or of those at index `rows` `(M,)`, where they are now; memory of its own."""
+        windows = self._finals.take() if rows is None else np.empty((len(rows), *self._shape[1:]), np.float32)
+        self._cut(windows, rows)
+        return self._outlet.hand_out_fresh(windows)
+
+    def _answer_on_final(self) -> None:
+        """Give the environment `final_windows`, by a weak reference: a dropped wrapper lets its memory go at once."""
+        same_step = self.metadata.get("autoreset_mode") == AutoresetMode.SAME_STEP
+        if not hasattr(self._core, "on_final"):
+            if same_step:
+                raise ConfigError("SAME_STEP autoreset needs an environment with on_final, got none; use NEXT_STEP")
+            return
+        core: Any = self._core
+        method = weakref.WeakMethod(self.final_windows)
+
+        def answer(rows: NDArray[np.integer[Any]] | None = None) -> Any:
+            final_windows = method()
+            return None if final_windows is None else final_windows(rows)
+
+        core.on_final = answer
+        weakref.finalize(self, _forget, weakref.ref(core), answer).atexit = False
+
+
+def _forget(core: "weakref.ref[Any]", answer: object) -> None:
+    env = core()
+    if env is not None and env.on_final is answer:
+        env.on_final = None
+
+
+def _inhabited(env: object) -> Inhabited:
+    core = env.unwrapped if isinstance(env, VectorEnv) else None
+    if not hasattr(core, "world") or not hasattr(core, "agents"):
+        raise ConfigError(
+            f"WindowObservation needs a vector environment with a world and agents, got {type(env).__name__}"
+        )
+    return cast("Inhabited", core)
+
+
+def _outlet(shape: tuple[int, int, int, int], tensor: str, device: str, dtype: str, copy: bool) -> _Outlet:
+    if tensor == "torch":
+        from memfarm.wrappers.tensors import make_tensors  # torch enters with tensors only
+
+        return make_tensors(shape, device, dtype, copy)
+    if tensor != "numpy":
+        raise ConfigError(f"tensor must be 'torch' or 'numpy', got {tensor!r}")
+    if (device, dtype) != ("cpu", "float32"):
+        raise ConfigError(f"tensor='numpy' is float32 on the cpu, got {dtype} on {device}; use tensor='torch'")
+    return _Arrays(BufferPool(shape) if copy else OneBuffer(shape, np.float32))
