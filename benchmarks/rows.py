@@ -8,7 +8,7 @@ from rich.markup import escape
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """A bound on a row's own figure or on its ratio; one of `most` and `least` is set."""
+    """What a row's own figure, or its ratio, should be at most and at least."""
 
     of: Literal["ours", "ratio"]
     most: float | None = None
@@ -73,9 +73,9 @@ class Row:
     def _goal_text(self) -> str:
         if self.goal is None:
             return "-"
-        bound = self.goal.most if self.goal.most is not None else self.goal.least
-        sign = "≤" if self.goal.most is not None else "≥"
-        return f"{sign} {bound:g} {self.unit}" if self.goal.of == "ours" else f"{sign} {bound:g}x"
+        unit = f" {self.unit}" if self.goal.of == "ours" else "x"
+        bounds = (("≤", self.goal.most), ("≥", self.goal.least))
+        return " and ".join(f"{sign} {figure(bound)}{unit}" for sign, bound in bounds if bound is not None)
 
 
 def figure(value: float) -> str:

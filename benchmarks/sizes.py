@@ -19,7 +19,7 @@ class Sizes:
     small_side: int = 1024
     large_side: int = 65_536
     memory_side: int = 1024
-    seconds: float = 4.0
+    seconds: float = 3.0
 
 
 FULL: Final = Sizes()

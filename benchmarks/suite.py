@@ -5,6 +5,7 @@ import os
 import platform
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -42,19 +43,21 @@ def main(
     unknown = sorted(set(names) - set(BENCHMARKS))
     if unknown:
         raise typer.BadParameter(f"--only takes some of {', '.join(BENCHMARKS)}, got {', '.join(unknown)}")
-    start = time.perf_counter()
+    start, busy = time.perf_counter(), time.process_time()
     console = Console() if os.isatty(1) else Console(width=_WIDTH)
-    torch.set_num_threads(1)
     with one_core() as core:
         machine = _machine(core)
         found = list(_run(names, QUICK if quick else FULL))
-    console.print(_table(found))
+    console.print(_table([replace(row, goal=None) for row in found] if quick else found))
     console.print(" · ".join(f"{key} {value}" for key, value in machine.items()), highlight=False)
-    missed = sum(row.reached is False for row in found)
-    goals = sum(row.goal is not None for row in found)
-    console.print(f"{goals - missed} of {goals} figures reached · {time.perf_counter() - start:.0f} s")
+    seconds = time.perf_counter() - start
+    share = (time.process_time() - busy) / seconds
     if quick:
-        console.print("[yellow]--quick: tiny worlds; these figures say nothing but that everything runs[/yellow]")
+        console.print(f"--quick: tiny worlds; these figures say nothing but that everything runs · {seconds:.0f} s")
+    else:
+        reached = [row.reached for row in found if row.goal is not None]
+        figures = f"{reached.count(True)} of {len(reached)} figures reached"
+        console.print(f"{figures} · {seconds:.0f} s, {share:.0%} of them on the core")
     if json_file is not None:
         report = {"machine": machine, "quick": quick, "rows": [row.as_json() for row in found]}
         json_file.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")

@@ -1,6 +1,6 @@
 """Forage: walk, eat what grows, do not starve."""
 
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,7 +60,7 @@ class Forage(GridEnv):
     `shape=(64, 64)`, `map=None` (a folder of `memfarm build`, a recipe for `terrain.from_recipe`, or None: hills; a map
     brings its own shape), `boundary="wall"` or `"wrap"`, `max_cycles=500`, `radius=5`, `channels=None`,
     `mask_by_visibility=False`, `gamma_dmg`, `gamma_trail`, `gamma_sig`; energy: `max_energy=1.0`, `start_energy=0.5`,
-    `metabolism=0.006`, `terrain_weight=0.01`, `bite=0.25`, `food_energy=0.2`; reward: `energy_weight=1.0`,
+    `metabolism=0.004`, `terrain_weight=0.003`, `bite=0.25`, `food_energy=0.15`; reward: `energy_weight=1.0`,
     `death_penalty=1.0`; `config=` a whole `ForageConfig`, dict or path; `render_mode="rgb_array"` or `"ansi"`.
 
         gymnasium.make("memfarm/Forage-v0", radius=3)
@@ -156,6 +156,11 @@ class Forage(GridEnv):
         masks[~agents.alive] = False
         masks[:, STAY] = True
         return masks
+
+    def close_extras(self, **kwargs: Any) -> None:
+        """Close the world, and let go of what looks into it."""
+        super().close_extras(**kwargs)
+        del self._around
 
     def _own(self) -> NDArray[np.float32]:
         agents, (height, width) = self.agents, self.world.shape

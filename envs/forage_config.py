@@ -20,10 +20,10 @@ class ForageAgents(AgentsConfig):
 
     max_energy: _Positive = 1.0
     start_energy: _Positive = 0.5
-    metabolism: _Weight = 0.006
-    terrain_weight: _Weight = 0.01
+    metabolism: _Weight = 0.004
+    terrain_weight: _Weight = 0.003
     bite: _Positive = 0.25
-    food_energy: _Weight = 0.2
+    food_energy: _Weight = 0.15
 
     @model_validator(mode="after")
     def _born_within_bounds(self) -> Self:

@@ -33,7 +33,7 @@ class Settings:
 
     steps: int = 32  # ticks of a rollout
     epochs: int = 3
-    minibatches: int = 4
+    minibatches: int = 16
     learning_rate: float = 1e-3  # at the start; falls to a tenth
     gamma: float = 0.98
     gae_lambda: float = 0.95
@@ -53,7 +53,7 @@ class Policy(nn.Module):
         super().__init__()
         self.see = nn.Sequential(
             nn.Conv2d(channels, 16, 3, stride=2), nn.ReLU(), nn.Conv2d(16, 32, 3), nn.ReLU(), nn.Flatten()
-        ).to(memory_format=torch.channels_last)
+        )
         with torch.no_grad():
             features = self.see(torch.zeros(1, channels, side, side)).shape[1]
         self.think = nn.Sequential(nn.Linear(features, 64), nn.ReLU())
@@ -170,7 +170,7 @@ class Learner:
                 loss = losses["policy_loss"] + numbers.value_weight * losses["value_loss"]
                 loss = loss - numbers.entropy_weight * anneal * losses["entropy"]
                 self.optimizer.zero_grad()
-                loss.backward()
+                loss.backward()  # type: ignore[no-untyped-call]  # torch's own
                 nn.utils.clip_grad_norm_(self.policy.parameters(), numbers.max_grad_norm)
                 self.optimizer.step()
                 for name, value in losses.items():

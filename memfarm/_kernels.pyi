@@ -54,6 +54,7 @@ class Grid:
         how: int,
         low: NDArray[np.float64],
         high: NDArray[np.float64],
+        seen: NDArray[np.bool_] | None = None,
     ) -> None: ...
     def settle(self) -> int: ...
 

@@ -1,10 +1,12 @@
 """Checks of what callers hand in, before a kernel sees it: rule, got, remedy."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from memfarm.channels import Channel
 from memfarm.errors import DTypeError, ShapeError, ValueRangeError
 from memfarm.kernels import first_outside
 
@@ -27,17 +29,18 @@ def cells(copy: ArrayLike, y: ArrayLike, x: ArrayLike, *, copies: int, shape: tu
         arrays = [array.reshape(1) for array in arrays]
     if arrays[0].ndim != 1:
         raise ShapeError(f"copy, y and x must be one-dimensional, got shape {arrays[0].shape}")
-    checked = tuple(np.ascontiguousarray(array, dtype=np.int32) for array in arrays)
+    where = tuple(np.ascontiguousarray(array, dtype=np.int32) for array in arrays)
+    checked = where[0], where[1], where[2]
     bad = first_outside(*checked, copies, *shape)
     if bad >= 0:
         got = tuple(int(array[bad]) for array in checked)
         raise ShapeError(
             f"a cell (copy, y, x) must lie in {copies} copies of {shape[0]}x{shape[1]}, got {got} at index {bad}"
         )
-    return checked[0], checked[1], checked[2]
+    return checked
 
 
-def _array(name: str, values: ArrayLike) -> NDArray[Any]:
+def _array(name: str, values: Any) -> NDArray[Any]:
     try:
         return np.asarray(values)
     except ValueError as error:
@@ -61,7 +64,7 @@ def indices(name: str, values: ArrayLike, size: int) -> NDArray[np.int64]:
     return array.astype(np.int64)
 
 
-def shape_of(name: str, values: ArrayLike) -> tuple[int, ...]:
+def shape_of(name: str, values: Any) -> tuple[int, ...]:
     """The shape of what makes an array. Raises ShapeError where its rows differ in length."""
     return _array(name, values).shape
 
@@ -113,6 +116,21 @@ def numbers(
 def _first(array: NDArray[Any], bad: NDArray[np.bool_]) -> str:
     at = tuple(int(i) for i in np.argwhere(bad)[0])
     return f"{array[at]} at index {at}" if at else f"{array}"
+
+
+def limits(
+    channels: Sequence[Channel], low: ArrayLike | None, high: ArrayLike | None
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The bounds of a call, one a channel: `low` and `high` within each channel's own range. New arrays `(C,)`."""
+    lows = np.array([channel.low for channel in channels])
+    highs = np.array([channel.high for channel in channels])
+    if low is not None:
+        lows = np.maximum(lows, numbers("low", low, lows.shape, np.float64))
+    if high is not None:
+        highs = np.minimum(highs, numbers("high", high, highs.shape, np.float64))
+    if np.any(lows > highs):
+        raise ValueRangeError(f"low must be at most high within the channel's range, got {lows} and {highs}")
+    return lows, highs
 
 
 def output(out: NDArray[np.float32] | None, shape: tuple[int, ...]) -> NDArray[np.float32]:

@@ -23,7 +23,7 @@ def _require(ok: bool, rule: str, got: object) -> None:
         raise ConfigError(f"{rule}, got {got!r}")
 
 
-def _require_number(what: str, value: object) -> None:
+def _require_number(what: str, value: Any) -> None:
     number = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
     _require(number and abs(value) <= _LARGEST, f"{what} must be a number of float32's range", value)  # NaN is refused
 
@@ -189,7 +189,7 @@ class Channel:
         """Read what `to_dict` wrote. Raises ConfigError or ChannelError on anything else."""
         fields = dict(data)
         law = fields.pop("law", None)
-        if not isinstance(law, dict) or law.get("kind") not in _LAWS:
+        if not isinstance(law, dict) or law.get("kind") not in list(_LAWS):  # a list: the kind may be unhashable
             raise ConfigError(f"a channel's law is one of {sorted(_LAWS)}, got {law!r}")
         arguments = {key: value for key, value in law.items() if key != "kind"}
         try:

@@ -17,7 +17,6 @@ from memfarm.errors import (
     ConfigError,
     ReadOnlyError,
     ShapeError,
-    ValueRangeError,
     WorldFormatError,
 )
 from memfarm.kernels import Grid
@@ -92,8 +91,6 @@ class ChannelGrid:
         kernel.set_tick(self.tick)
         return kernel
 
-    # --- life
-
     @property
     def closed(self) -> bool:
         return self._kernel is None
@@ -128,10 +125,14 @@ class ChannelGrid:
         self._dependents.clear()
         self._cutters.clear()
 
+    @property
+    def owned(self) -> bool:
+        """Whether this process shares the grid's bytes with the files it made or opened to write."""
+        return self._owner == os.getpid()
+
     def close_files(self, delete: bool) -> None:
         """Flush and `close()`; `delete` named files that this process may write."""
-        owned = self._owner == os.getpid()
-        paths = self._segments.paths if owned else ()
+        paths = self._segments.paths if self.owned else ()
         try:
             if paths and not delete:
                 self._segments.flush()
@@ -139,8 +140,6 @@ class ChannelGrid:
             self.close()
         if delete:
             files.remove(paths)
-
-    # --- time
 
     def advance(self, ticks: int = 1) -> None:
         """Move the clock by `ticks` (0 or more); touches no cell."""
@@ -195,8 +194,6 @@ class ChannelGrid:
         kernel.link(lane, source._open(), at)
         source._dependents.add(at, self, channel)
 
-    # --- cells
-
     def gather(self, name: str, copy: ArrayLike, y: ArrayLike, x: ArrayLike) -> Value:
         """The values `(N,)` of one channel at the cells `(copy, y, x)`, in the channel's units."""
         kernel = self._open()
@@ -226,7 +223,7 @@ class ChannelGrid:
         lane = find(self.channels, name)
         where = self._cells(copy, y, x)
         numbers = arrays.numbers("values", values, where[0].shape, np.float64)
-        lows, highs = self._limits((lane,), low, high)
+        lows, highs = arrays.limits((self.channels[lane],), low, high)
         mode = _how(how)
         with self._dependents.kept_at(lane, where[1], where[2]):
             kernel.scatter(lane, *where, numbers, mode, lows[0], highs[0])
@@ -269,27 +266,11 @@ class ChannelGrid:
         if len(shape) != 4 or shape[1] != shape[2] or shape[1] % 2 == 0:
             raise ShapeError(f"values must be (N, S, S, {len(lanes)}) with an odd S, got {shape}")
         windows = arrays.numbers("values", values, (len(where[0]), shape[1], shape[1], len(lanes)), np.float32)
-        limits = self._limits(lanes, low, high)
+        limits = arrays.limits([self.channels[lane] for lane in lanes], low, high)
         kernel.stamp_windows(np.array(lanes, np.int32), *where, shape[1] // 2, windows, _how(how), *limits)
 
     def _cells(self, copy: ArrayLike, y: ArrayLike, x: ArrayLike) -> arrays.Cells:
         return arrays.cells(copy, y, x, copies=self.copies, shape=self.shape)
-
-    def _limits(
-        self, lanes: tuple[int, ...], low: ArrayLike | None, high: ArrayLike | None
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        own = [self.channels[lane] for lane in lanes]
-        lows = np.array([channel.low for channel in own])
-        highs = np.array([channel.high for channel in own])
-        if low is not None:
-            lows = np.maximum(lows, arrays.numbers("low", low, lows.shape, np.float64))
-        if high is not None:
-            highs = np.minimum(highs, arrays.numbers("high", high, highs.shape, np.float64))
-        if np.any(lows > highs):
-            raise ValueRangeError(f"low must be at most high within the channel's range, got {lows} and {highs}")
-        return lows, highs
-
-    # --- rectangles
 
     def read(self, name: str, y0: int, y1: int, x0: int, x1: int, copy: int = 0) -> Value:
         """A copy `(y1 - y0, x1 - x0)` of a rectangle inside the world, in the channel's units."""
@@ -360,8 +341,6 @@ class ChannelGrid:
 
     def _copy(self, copy: int) -> int:
         return arrays.index("copy", copy, self.copies)
-
-    # --- the whole
 
     def stored(self) -> dict[str, Stored]:
         """Where each channel is stored, for a WindowCutter over several grids."""

@@ -197,7 +197,8 @@ static void write_rectangle(Grid& grid, int64_t copy, int64_t y0, int64_t x0, co
 }
 
 static void stamp_windows(Grid& grid, const Ints& lanes, const Ints& copy, const Ints& y, const Ints& x, int64_t radius,
-                          const Floats& values, int how, const Doubles& low, const Doubles& high) {
+                          const Floats& values, int how, const Doubles& low, const Doubles& high,
+                          const std::optional<py::array_t<bool, py::array::c_style>>& seen) {
     grid.check_writable();
     with_codec(grid.store, [&](auto codec) {
         using C = decltype(codec);
@@ -205,20 +206,14 @@ static void stamp_windows(Grid& grid, const Ints& lanes, const Ints& copy, const
         const float* from = values.data();
         const double *lows = low.data(), *highs = high.data();
         const int64_t n = copy.size(), count = lanes.size();
-        Store& store = grid.store;
+        const bool* shown = seen ? seen->data() : nullptr;
         py::gil_scoped_release free;
-        Writer<C> writer(store);
+        Writer<C> writer(grid.store);
+        const int side = static_cast<int>(2 * radius + 1);
+        const int64_t cells = static_cast<int64_t>(side) * side;
         for (int64_t i = 0; i < n; i++)
-            for (int64_t dy = -radius; dy <= radius; dy++)
-                for (int64_t dx = -radius; dx <= radius; dx++, from += count) {
-                    int64_t cy = v[i] + dy, cx = u[i] + dx;
-                    if (store.wrap)
-                        cy = modulo(cy, store.height), cx = modulo(cx, store.width);
-                    else if (cy < 0 || cy >= store.height || cx < 0 || cx >= store.width)
-                        continue;
-                    for (int64_t l = 0; l < count; l++)
-                        writer.combine(lane[l], c[i], cy, cx, from[l], how, lows[l], highs[l]);
-                }
+            writer.stamp(lane, count, c[i], v[i] - radius, u[i] - radius, side, from + i * cells * count,
+                         shown ? shown + i * cells : nullptr, how, lows, highs);
     });
 }
 
@@ -437,7 +432,7 @@ PYBIND11_MODULE(_kernels, m) {
              py::arg("values").noconvert())
         .def("stamp_windows", &stamp_windows, py::arg("lanes").noconvert(), py::arg("copy").noconvert(),
              py::arg("y").noconvert(), py::arg("x").noconvert(), py::arg("radius"), py::arg("values").noconvert(),
-             py::arg("how"), py::arg("low"), py::arg("high"))
+             py::arg("how"), py::arg("low"), py::arg("high"), py::arg("seen") = py::none())
         .def("settle", &settle);
     py::class_<Windows>(m, "Windows")
         .def(py::init<std::vector<std::shared_ptr<Grid>>, const std::vector<std::pair<int, int>>&, int, const Floats&,

@@ -9,6 +9,8 @@
 #include <variant>
 #include <vector>
 
+#define MEMFARM_INLINE inline __attribute__((always_inline))
+
 namespace memfarm {
 
 enum class Storage { f16, f32, f64, u8, i32 };
@@ -244,6 +246,34 @@ inline Map<Real> map_of(const Lane& lane, int64_t age) {
     return m;
 }
 
+// Cells of one axis of a window that lie in one tile, or (tile -1) beyond a wall.
+struct Run {
+    int start, count;  // in the window
+    int64_t tile;
+    int inside;  // first cell in the tile
+};
+
+static MEMFARM_INLINE int cut_runs(int64_t first, int side, int64_t size, int bits, bool wrap, Run* runs) {
+    int count = 0;
+    for (int at = 0; at < side;) {
+        int64_t cell = first + at;
+        if (wrap && (cell < 0 || cell >= size)) cell = modulo(cell, size);
+        int length;
+        if (cell < 0)
+            runs[count] = {at, length = static_cast<int>(std::min<int64_t>(side - at, -cell)), -1, 0};
+        else if (cell >= size)
+            runs[count] = {at, length = side - at, -1, 0};
+        else {
+            const int inside = static_cast<int>(cell & ((1 << bits) - 1));
+            const int64_t room = std::min<int64_t>((int64_t{1} << bits) - inside, size - cell);
+            runs[count] = {at, length = static_cast<int>(std::min<int64_t>(side - at, room)), cell >> bits, inside};
+        }
+        at += length;
+        count++;
+    }
+    return count;
+}
+
 // Reads cells of one grid, for one call of one thread. Remembers the maps of the ages that it meets.
 template <class Codec>
 class Reader {
@@ -354,6 +384,46 @@ class Writer {
         return taken;
     }
 
+    // One window, whose first cell is (y0, x0): `values` [side][side][count of lanes]; `seen` [side][side] or null: only
+    // these cells are written.
+    void stamp(const int32_t* lanes, int64_t count, int64_t copy, int64_t y0, int64_t x0, int side, const float* values,
+               const bool* seen, int how, const double* low, const double* high) {
+        if (store_->copies == 1) copy = 0;
+        rows_.resize(side + 2), columns_.resize(side + 2);
+        const int vertical = cut_runs(y0, side, store_->height, store_->bits, store_->wrap, rows_.data());
+        const int horizontal = cut_runs(x0, side, store_->width, store_->bits, store_->wrap, columns_.data());
+        for (int i = 0; i < vertical; i++)
+            for (int j = 0; j < horizontal; j++) {
+                const Run &down = rows_[i], &across = columns_[j];
+                if (down.tile < 0 || across.tile < 0 || !any_seen(seen, side, down, across)) continue;
+                const int64_t y = (down.tile << store_->bits) + down.inside, x = (across.tile << store_->bits) + across.inside;
+                make_current(copy, y, x);
+                for (int r = 0; r < down.count; r++) {
+                    const float* from = values + (static_cast<int64_t>(down.start + r) * side + across.start) * count;
+                    uint8_t* cell = store_->data + store_->tile_of(copy, y, x) * store_->tile_bytes() +
+                                    store_->offset_of(y + r, x);
+                    const bool* shown = seen ? seen + (down.start + r) * side + across.start : nullptr;
+                    for (int c = 0; c < across.count; c++, from += count, cell += store_->padded * store_->item) {
+                        if (shown && !shown[c]) continue;
+                        for (int64_t l = 0; l < count; l++) {
+                            const Lane& lane = store_->lanes[lanes[l]];
+                            const Map<Real>& m = now_[lanes[l]];
+                            uint8_t* to = cell + lanes[l] * sizeof(typename Codec::Cell);
+                            const Real k = lane.source ? reader_.capacity(lanes[l], copy, y + r, x + c) : Real(0);
+                            double value = from[l];
+                            if (how != 0) {
+                                const Real s = Codec::load(to, m);
+                                const double old = lane.source ? m.decode_towards(s, k) : m.decode(s);
+                                value = how == 1 ? old + value : value > old ? value : old;
+                            }
+                            const Real v = static_cast<Real>(bound(value, low[l], high[l]));
+                            Codec::store(to, lane.source ? m.encode_towards(v, k) : m.encode(v), lane);
+                        }
+                    }
+                }
+            }
+    }
+
     int64_t settle() {
         int64_t stale = 0;
         for (int64_t copy = 0; copy < store_->copies; copy++)
@@ -372,6 +442,15 @@ class Writer {
     Reader<Codec> reader_;
     std::vector<Map<Real>> now_;
     std::vector<Real> kept_;
+    std::vector<Run> rows_, columns_;
+
+    static bool any_seen(const bool* seen, int side, const Run& down, const Run& across) {
+        if (seen == nullptr) return true;
+        for (int r = down.start; r < down.start + down.count; r++)
+            for (int c = across.start; c < across.start + across.count; c++)
+                if (seen[r * side + c]) return true;
+        return false;
+    }
 
     void encode(int lane, int64_t copy, int64_t y, int64_t x, Real value) {
         const Lane& l = store_->lanes[lane];

@@ -13,7 +13,6 @@
 #else
 #define MEMFARM_CLONES
 #endif
-#define MEMFARM_INLINE inline __attribute__((always_inline))
 
 namespace memfarm {
 
@@ -179,36 +178,6 @@ static MEMFARM_INLINE v16 decode16_towards(v16 v, const WideMap& m, const Capaci
     v = v > m.low ? v : m.low;
     v = v < high ? v : high;
     return v < m.floor ? v16{} : v;
-}
-
-// ------------------------------------------------------------------------------------------------------------ the axes
-
-// Cells of one axis of a window that lie in one tile, or (tile -1) beyond a wall.
-struct Run {
-    int start, count;  // in the window
-    int64_t tile;
-    int inside;  // first cell in the tile
-};
-
-static MEMFARM_INLINE int cut_runs(int64_t first, int side, int64_t size, int bits, bool wrap, Run* runs) {
-    int count = 0;
-    for (int at = 0; at < side;) {
-        int64_t cell = first + at;
-        if (wrap && (cell < 0 || cell >= size)) cell = modulo(cell, size);
-        int length;
-        if (cell < 0)
-            runs[count] = {at, length = static_cast<int>(std::min<int64_t>(side - at, -cell)), -1, 0};
-        else if (cell >= size)
-            runs[count] = {at, length = side - at, -1, 0};
-        else {
-            const int inside = static_cast<int>(cell & ((1 << bits) - 1));
-            const int64_t room = std::min<int64_t>((int64_t{1} << bits) - inside, size - cell);
-            runs[count] = {at, length = static_cast<int>(std::min<int64_t>(side - at, room)), cell >> bits, inside};
-        }
-        at += length;
-        count++;
-    }
-    return count;
 }
 
 // --------------------------------------------------------------------------------------------------- a part of a window

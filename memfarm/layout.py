@@ -103,13 +103,17 @@ def check_boundary(boundary: object) -> None:
 
 
 def checked_tick(tick: object, epoch: int) -> int:
-    """`tick` as an int; ConfigError unless it is one that a stamp's 32 bits of epoch can hold."""
+    """`tick` as an int; ConfigError unless it is one in [0, last_tick]."""
     if not isinstance(tick, int | np.integer) or isinstance(tick, bool):
         raise ConfigError(f"ticks must be an int, got {tick!r}")
-    last = (2**32 - 1) * (epoch or _LONGEST_EPOCH) - 1
-    if not 0 <= tick <= last:
-        raise ConfigError(f"the clock must stay in [0, {last}], got {tick}")
+    if not 0 <= tick <= last_tick(epoch):
+        raise ConfigError(f"the clock must stay in [0, {last_tick(epoch)}], got {tick}")
     return int(tick)
+
+
+def last_tick(epoch: int) -> int:
+    """The last tick that a stamp's 32 bits of epoch can tell from the others, for epochs of so many ticks."""
+    return (2**32 - 1) * (epoch or _LONGEST_EPOCH) - 1
 
 
 def check_grid(channels: Sequence[Channel], copies: object, dtype: str, boundary: str) -> None:
@@ -129,6 +133,7 @@ def check_grid(channels: Sequence[Channel], copies: object, dtype: str, boundary
         raise ConfigError(f"{dtype} stores Static channels only, got {moving}; use float16, float32 or float64")
     if dtype in ("float16", "int32"):
         limits = np.iinfo(np.int32) if dtype == "int32" else np.finfo(np.float16)
-        wide = [channel.name for channel in channels if channel.low < limits.min or channel.high > limits.max]
+        least, most = float(limits.min), float(limits.max)
+        wide = [channel.name for channel in channels if channel.low < least or channel.high > most]
         if wide:
             raise ConfigError(f"low and high must fit {dtype}, got {wide}; narrow them or store float32")

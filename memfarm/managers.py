@@ -189,7 +189,7 @@ def _events(events: Events) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
         shape = (0, 3)
     if len(shape) != 2 or shape[1] != 3:
         raise ShapeError(f"events must be (y, x, value) arrays or a sequence of such triples, got shape {shape}")
-    table = arrays.numbers("events", np.reshape(events, shape), shape, np.float64)
+    table = arrays.numbers("events", np.asarray(events).reshape(shape), shape, np.float64)
     where = table[:, :2]
     if np.any(where != np.rint(where)):
         raise DTypeError(f"an event's y and x must be whole numbers, got {where[where != np.rint(where)][0]}")

@@ -1,7 +1,7 @@
 """The `world.json` of a world folder: what lies there, in plain words."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -10,13 +10,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from memfarm import files, layout
 from memfarm.channels import GROUPS, Channel
-from memfarm.config import MemmapConfig
-from memfarm.errors import ConfigError, MemfarmError, WorldFormatError, did_you_mean
+from memfarm.errors import MemfarmError, WorldFormatError
 
 FILE: Final = "world.json"
 VERSION: Final = 1
-GROUND_DTYPE: Final = "uint8"
-"""Storage of the environmental group: masks and costs in [0, 1], a byte each."""
 _LARGEST: Final = 1 << 20  # bytes; a manifest takes a few kB
 
 
@@ -49,6 +46,9 @@ class GridEntry(BaseModel):
     def parsed_channels(self) -> tuple[Channel, ...]:
         return tuple(Channel.from_dict(channel) for channel in self.channels)
 
+    def last_tick(self) -> int:
+        return layout.last_tick(layout.epoch_length(self.parsed_channels(), self.dtype))
+
     def plan(self) -> dict[str, Any]:
         """What a group's manager is made with."""
         on_disk = self.backend == "memmap"
@@ -58,28 +58,6 @@ class GridEntry(BaseModel):
             "copies": self.copies,
             "on_disk": on_disk,
         }
-
-
-def entries(
-    channels: Mapping[str, Sequence[Channel]] | None, copies: int, memmap: MemmapConfig, ground: GridEntry | None
-) -> dict[str, GridEntry]:
-    """How each group of a world is to be stored: its `channels`, else the `ground` of a map, else the standard ones."""
-    for name in channels or {}:
-        if name not in GROUPS:
-            raise ConfigError(f"a group of channels is one of {', '.join(GROUPS)}, got {did_you_mean(name, GROUPS)}")
-    if ground is not None and channels is not None and "environmental" in channels:
-        raise ConfigError("the environmental channels are the map's own, got others; leave them out")
-
-    def entry(group: str, copies: int, dtype: str, on_disk: bool) -> GridEntry:
-        return GridEntry.of(
-            (channels or GROUPS).get(group, GROUPS[group]), copies, dtype, "memmap" if on_disk else "ram"
-        )
-
-    return {
-        "resources": entry("resources", copies, memmap.dtype, memmap.use_for_resources),
-        "environmental": ground or entry("environmental", 1, GROUND_DTYPE, memmap.use_for_environmental),
-        "temporal": entry("temporal", copies, memmap.dtype, memmap.use_for_temporal),
-    }
 
 
 class Manifest(BaseModel):
@@ -126,7 +104,7 @@ class Manifest(BaseModel):
             raise WorldFormatError(f"{str(path)!r} is not the manifest of a memfarm world")
         if data.get("version") != VERSION:
             raise WorldFormatError(
-                f"{str(path)!r} must have format version {VERSION}, got {data.get('version')!r}; use the memfarm it is of"
+                f"{str(path)!r} must have format version {VERSION}, got {data.get('version')!r}; use its memfarm"
             )
         try:
             manifest = cls.model_validate(data)

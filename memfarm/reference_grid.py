@@ -287,9 +287,14 @@ class Grid:
         how: int,
         low: NDArray[np.float64],
         high: NDArray[np.float64],
+        seen: NDArray[np.bool_] | None = None,
     ) -> None:
-        """Write windows `(N, S, S, L)`: window by window, row by row, a `scatter` of their cells inside the world."""
+        """Write windows `(N, S, S, L)`: window by window, row by row, a `scatter` of their cells inside the world.
+
+        seen: bool `(N, S, S)`, the cells that are written; None: all.
+        """
         inside, *where = self.window_cells(copy, y, x, radius)
+        inside = inside if seen is None else inside & seen
         copy, y, x = (axis[inside] for axis in where)
         for c, lane in enumerate(lanes):
             self.scatter(int(lane), copy, y, x, values[..., c][inside], how, float(low[c]), float(high[c]))

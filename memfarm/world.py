@@ -4,12 +4,12 @@ import os
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from memfarm import arrays, files, layout, storage
+from memfarm import arrays, files, founding, layout, storage
 from memfarm.channels import Channel
 from memfarm.config import MemmapConfig
 from memfarm.errors import (
@@ -17,24 +17,15 @@ from memfarm.errors import (
     ClosedError,
     ConfigError,
     ReadOnlyError,
-    ShapeError,
     WorldFormatError,
     did_you_mean,
 )
+from memfarm.founding import Layers
 from memfarm.grid import ChannelGrid, How
 from memfarm.managers import EnvironmentalGridManager, Events, ResourceManager, TemporalGridManager
-from memfarm.manifest import FILE, GridEntry, Manifest, entries
+from memfarm.manifest import FILE, GridEntry, Manifest
 from memfarm.memmap_manager import MemmapManager
 from memfarm.windows import WindowCutter, check_stored
-
-
-class Layers(Protocol):
-    """What a world can be made from: `memfarm.terrain.Terrain`, or anything with such layers."""
-
-    @property
-    def shape(self) -> tuple[int, int]: ...
-
-    def layers(self) -> Mapping[str, NDArray[np.float32]]: ...
 
 
 class World:
@@ -69,8 +60,6 @@ class World:
         name: str = "world",
         simulation_id: str | None = None,
     ) -> None:
-        if terrain is not None and map is not None:
-            raise ConfigError("a world's ground is a terrain or a map, got both; leave one out")
         memmap = memmap or MemmapConfig()
         self._recipe: dict[str, Any] = {
             "shape": shape,
@@ -79,30 +68,19 @@ class World:
             "seed": seed,
             "boundary": boundary,
             "terrain": terrain,
-            "map": map,
+            "map": None if map is None else Path(map).absolute(),
             "channels": channels,
         }
-        layout.check_boundary(boundary)
-        if not isinstance(seed, int | np.integer) or isinstance(seed, bool):
-            raise ConfigError(f"seed must be an int, got {seed!r}")
-        there = None if memmap.mode == "w+" else _existing(path, memmap, terrain)
-        ground = None if map is None else Manifest.read(Path(map))
-        manifest = Manifest(
-            shape=_agreed_shape(shape, [part.shape for part in (terrain, ground, there) if part is not None]),
-            copies=int(copies),
-            boundary=boundary,
-            seed=int(seed),
-            tick=0,
-            map=None if map is None else str(Path(map).absolute()),
-            grids=entries(channels, copies, memmap, None if ground is None else ground.grids["environmental"]),
-        )
+        there = None if memmap.mode == "w+" else founding.existing(path, memmap, terrain)
+        manifest = founding.plan(shape, copies, memmap, seed, boundary, terrain, map, channels, there)
         if there is not None:
             there.check_same(manifest, str(path))
             self._setup(Path(str(path)).absolute(), there, memmap)
         else:
-            self._found(manifest, memmap, terrain, _make_folder(path, memmap, name, manifest.shape, simulation_id))
+            folder = founding.make_folder(path, memmap, name, manifest.shape, simulation_id)
+            self._found(manifest, terrain, folder, memmap)
 
-    def _found(self, manifest: Manifest, memmap: MemmapConfig, terrain: Layers | None, folder: Path | None) -> None:
+    def _found(self, manifest: Manifest, terrain: Layers | None, folder: Path | None, memmap: MemmapConfig) -> None:
         try:
             self._setup(folder, manifest, memmap)
             if terrain is not None:
@@ -143,8 +121,7 @@ class World:
             if memmap.mode != "w+" and entry.backend == "ram":
                 raise WorldFormatError(f"the {group} of {str(folder)!r} were kept in memory and are gone; make it anew")
         self._clock = self._make_clock()
-        self.tick: int = self._read_clock()
-        self._owner = os.getpid() if memmap.mode in ("w+", "r+") and self._on_disk(manifest) else None
+        self.tick: int = self._read_clock(manifest)
         self._manager = MemmapManager(
             self.shape,
             copies=self.copies,
@@ -155,19 +132,20 @@ class World:
         )
         self._make_groups(manifest)
         self._link_capacities()
-
-    def _on_disk(self, manifest: Manifest) -> bool:
-        return self.path is not None or any(entry.backend == "memmap" for entry in manifest.grids.values())
+        owned = self.path is not None or any(grid.owned for grid in self.grids.values())
+        self._owner = os.getpid() if memmap.mode in ("w+", "r+") and owned else None
 
     def _make_groups(self, manifest: Manifest) -> None:
         self._shared_map = None if self._map is None else World.open(self._map, "r")
         shared = None if self._shared_map is None else self._shared_map.environmental.grid
         if shared is not None and (shared.shape, shared.boundary) != (self.shape, self.boundary):
             raise ConfigError(
-                f"a world fits its map, which is {shared.shape}, {shared.boundary!r}, got {self.shape}, {self.boundary!r}"
+                f"a world must fit its map, {shared.shape}, {shared.boundary!r}, got {self.shape}, {self.boundary!r}"
             )
         plan = {group: entry.plan() for group, entry in manifest.grids.items()}
-        self.environmental = EnvironmentalGridManager(self._manager, **plan["environmental"], grid=shared)
+        self.environmental: EnvironmentalGridManager = EnvironmentalGridManager(
+            self._manager, **plan["environmental"], grid=shared
+        )
         self.resources = ResourceManager(self._manager, **plan["resources"])
         self.temporal = TemporalGridManager(self._manager, **plan["temporal"])
         self.temporal.on_world_clock = True
@@ -181,10 +159,10 @@ class World:
         segments = {"clock": ((8,), np.dtype(np.int64))}
         return storage.make(segments, "ram" if self.path is None else "memmap", self.path, self._memmap.mode)
 
-    def _read_clock(self) -> int:
-        tick = int(self._clock.arrays["clock"][0])
-        if tick < 0:
-            raise WorldFormatError(f"the clock of {str(self.path)!r} must not be negative, got {tick}")
+    def _read_clock(self, manifest: Manifest) -> int:
+        tick, last = int(self._clock.arrays["clock"][0]), min(entry.last_tick() for entry in manifest.grids.values())
+        if not 0 <= tick <= last:
+            raise WorldFormatError(f"the clock of {str(self.path)!r} must stay in [0, {last}], got {tick}")
         return tick
 
     def _link_capacities(self) -> None:
@@ -192,8 +170,6 @@ class World:
             for channel in grid.channels:
                 if isinstance(channel.capacity, str):
                     grid.link(channel.name, self.grid_of(channel.capacity))
-
-    # --- life
 
     @property
     def closed(self) -> bool:
@@ -262,8 +238,6 @@ class World:
             return (_remake, (self._recipe,))
         return (World.open, (str(self.path), "r"))
 
-    # --- time
-
     def advance(self, ticks: int = 1) -> None:
         """Let `ticks` pass for every layer: decay, regrowth. Costs the same for every size of world."""
         self.check_open()
@@ -284,8 +258,6 @@ class World:
         self.check_open()
         self.resources.grid.reset(copies)
         self.temporal.grid.reset(copies)
-
-    # --- cells
 
     def grid_of(self, name: str) -> ChannelGrid:
         """The grid that stores channel `name`."""
@@ -323,8 +295,6 @@ class World:
         grid = self.grid_of(name)
         copy, y, x = arrays.cells(copy, y, x, copies=self.copies, shape=self.shape)
         return grid, (copy if grid.copies == self.copies else np.zeros_like(copy), y, x)
-
-    # --- windows and layers
 
     def windows(
         self, channels: Sequence[str], radius: int, *, normalize: bool = True, mask_by_visibility: bool = False
@@ -395,34 +365,3 @@ class World:
 
 def _remake(recipe: dict[str, Any]) -> World:
     return World(**recipe)
-
-
-def _existing(path: str | os.PathLike[str] | None, memmap: MemmapConfig, terrain: Layers | None) -> Manifest:
-    if path is None:
-        raise ConfigError(f"memmap.mode={memmap.mode!r} opens a world that exists, got no path; pass path=DIR")
-    if terrain is not None:
-        raise ConfigError(f"memmap.mode={memmap.mode!r} opens a world with its ground, got a terrain; leave it out")
-    return Manifest.read(Path(path))
-
-
-def _agreed_shape(asked: tuple[int, int] | None, found: list[tuple[int, int]]) -> tuple[int, int]:
-    shapes = {*found, *([] if asked is None else [layout.check_shape(asked)])}
-    if not shapes:
-        raise ConfigError("a world needs a shape=(height, width), a terrain or a map, got none of them")
-    if len(shapes) > 1:
-        raise ShapeError(f"shape must be that of the ground, {found[0]}, got {asked}; leave shape out to take it")
-    return layout.check_shape(shapes.pop())
-
-
-def _make_folder(
-    path: str | os.PathLike[str] | None,
-    memmap: MemmapConfig,
-    name: str,
-    shape: tuple[int, int],
-    simulation_id: str | None,
-) -> Path | None:
-    if path is not None:
-        return files.given_folder(Path(path))
-    if memmap.directory is not None:
-        return files.new_folder(Path(memmap.directory), name, shape, simulation_id=simulation_id)
-    return None

@@ -157,8 +157,9 @@ class Twins:
         side, where = 2 * radius + 1, self.cells(rng, count)
         values = np.stack([self.values(rng, lane, (count, side, side), np.float32) for lane in lanes], axis=-1)
         limits = np.array([self.limits(rng, lane) for lane in lanes])
+        seen = rng.random((count, side, side)) < rng.choice([0.02, 0.5]) if rng.random() < 0.5 else None
         for grid in self.grids:
-            grid.stamp_windows(lanes, *where, radius, values, how, limits[:, 0].copy(), limits[:, 1].copy())
+            grid.stamp_windows(lanes, *where, radius, values, how, limits[:, 0].copy(), limits[:, 1].copy(), seen)
 
     def settle(self, rng: np.random.Generator) -> None:
         counts = [grid.settle() for grid in self.grids]

@@ -230,14 +230,15 @@ def test_ways_are_the_cheapest_and_begin_with_a_legal_move(seed: int, density: f
     cost, first = ways(blocked, price, masks)
     for n in range(3):
         legal = [action for action in (1, 2, 3, 4) if masks[n, action]]
-        np.testing.assert_allclose(cost[n], cheapest_by_dijkstra(blocked[n], price[n], legal), rtol=1e-5)
+        np.testing.assert_allclose(cost[n], cheapest_by_dijkstra(blocked[n], price[n], legal), atol=0.01)
         reached = np.isfinite(cost[n]) & (cost[n] > 0)
         assert set(first[n][reached].tolist()) <= set(legal)
-        for action in legal:  # whoever has one legal move takes it
+        for action in legal:  # a way that begins with an action is there without the others
             alone = np.zeros((1, ACTIONS), bool)
             alone[0, action] = True
             only, _ = ways(blocked[n : n + 1], price[n : n + 1], alone)
-            assert (only[0][reached & (first[n] == action)] <= cost[n][reached & (first[n] == action)] * 1.00001).all()
+            named = reached & (first[n] == action)
+            np.testing.assert_array_equal(only[0][named], cost[n][named])
 
 
 NAMES = ("RESOURCES", "OBSTACLES", "TERRAIN_COST", "ALLIES_HP")

@@ -20,6 +20,7 @@ from memfarm.channels import GROUPS
 from memfarm.errors import ChannelError, ConfigError, DTypeError, ShapeError
 from memfarm.world import World
 from memfarm.wrappers import DEFAULT_CHANNELS, WindowObservation
+from memfarm.wrappers.tensors import DeviceTensors
 from memfarm.wrappers.unit_box import UnitBox
 
 COPIES = 2
@@ -77,10 +78,10 @@ class Crowd(VectorEnv[Any, Any, Any]):
         ended = np.asarray(actions) >= 8
         self.agents.alive &= np.asarray(actions) != 9
         if ended.any() and self.metadata["autoreset_mode"] is AutoresetMode.SAME_STEP:
-            rows = self.on_final()
+            index = np.flatnonzero(ended)
             infos = {"final_obs": np.full(self.num_envs, None, object), "_final_obs": ended}
-            for n in np.flatnonzero(ended):
-                infos["final_obs"][n] = rows[n]
+            for n, row in zip(index, self.on_final(index), strict=True):
+                infos["final_obs"][n] = row
             self.agents.alive |= ended
             self.agents.hp[ended] = 1.0
         nothing = np.zeros(self.num_envs)
@@ -346,7 +347,7 @@ def test_ended_agents_last_windows_come_before_their_next_life(kind: tuple[Any, 
 def test_the_last_windows_of_a_few_are_those_rows_of_all(crowd: Crowd) -> None:
     env = WindowObservation(crowd, 2, tensor="numpy")
     rows = np.array([3, 1, 11])
-    np.testing.assert_array_equal(env.final_windows(rows), env.final_windows()[rows])
+    np.testing.assert_array_equal(env.final_windows(rows), env.reset()[0][rows])
 
 
 def test_same_step_without_on_final_is_refused() -> None:
@@ -416,6 +417,24 @@ def test_bad_arguments_are_refused_at_construction(
     with pytest.raises(error, match=message):
         WindowObservation(crowd, **arguments)
     assert crowd.on_final is None
+
+
+@pytest.mark.parametrize("copy", [True, False])
+def test_tensors_of_a_device_are_copies_of_the_one_buffer_on_the_host(copy: bool) -> None:
+    outlet = DeviceTensors((2, 3, 3, 4), torch.device("cpu"), torch.bfloat16, copy)  # the host plays the device
+    results = []
+    for value in (0.25, 0.5):
+        buffer = outlet.buffer()
+        buffer[:] = value
+        results.append(outlet.hand_out(buffer))
+    final = outlet.hand_out_fresh(buffer)
+    buffer[:] = 1.0
+    assert [float(tensor.mean()) for tensor in results] == ([0.25, 0.5] if copy else [0.5, 0.5])
+    assert float(final.mean()) == 0.5
+    for tensor in (*results, final):
+        assert tensor.shape == (2, 4, 3, 3)
+        assert tensor.dtype == torch.bfloat16
+        assert tensor.is_contiguous(memory_format=torch.channels_last)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has the device")

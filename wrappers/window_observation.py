@@ -88,7 +88,7 @@ class WindowObservation(_Wrapper):
     NumPy's and describe what is returned (bfloat16, which NumPy lacks, as float32).
 
     Under `AutoresetMode.SAME_STEP` the environment asks for the last windows of ended agents through its attribute
-    `on_final`, which this wrapper sets, and hands them out in `infos["final_obs"]`.
+    `on_final`, which this wrapper sets to a function of their indices `(M,)`, and puts them in `infos["final_obs"]`.
 
     Raises ConfigError or ChannelError at construction.
     """
@@ -124,7 +124,6 @@ class WindowObservation(_Wrapper):
         side = 2 * radius + 1
         self._shape: Final = (env.num_envs, side, side, len(self.channels))
         self._outlet: Final = _outlet(self._shape, tensor, str(device), str(dtype).removeprefix("torch."), copy)
-        self._finals: Final = BufferPool(self._shape)
         self._hp: Final = np.zeros(env.num_envs, np.float32)
         self._next: NDArray[np.float32] | None = None
         count, height, width, depth = self._shape
@@ -188,9 +187,9 @@ class WindowObservation(_Wrapper):
         centres = {"SELF_HP": hp} if "SELF_HP" in self.channels else {}
         self._cutter(copy, y, x, out, centres, points, self._threads)
 
-    def final_windows(self, rows: NDArray[np.integer[Any]] | None = None) -> Any:
-        """The windows of all agents, or of those at index `rows` `(M,)`, where they are now; memory of its own."""
-        windows = self._finals.take() if rows is None else np.empty((len(rows), *self._shape[1:]), np.float32)
+    def final_windows(self, rows: NDArray[np.integer[Any]]) -> Any:
+        """The windows of the agents at index `rows` `(M,)`, where they are now, in their order; memory of its own."""
+        windows = np.empty((len(rows), *self._shape[1:]), np.float32)
         self._cut(windows, rows)
         return self._outlet.hand_out_fresh(windows)
 
@@ -204,7 +203,7 @@ class WindowObservation(_Wrapper):
         core: Any = self._core
         method = weakref.WeakMethod(self.final_windows)
 
-        def answer(rows: NDArray[np.integer[Any]] | None = None) -> Any:
+        def answer(rows: NDArray[np.integer[Any]]) -> Any:
             final_windows = method()
             return None if final_windows is None else final_windows(rows)
 

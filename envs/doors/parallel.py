@@ -1,5 +1,6 @@
 """The PettingZoo door: many agents in one world, spoken to by name."""
 
+import functools
 from typing import Any, ClassVar, Final
 
 import numpy as np
@@ -109,12 +110,14 @@ class ParallelGridEnv(ParallelEnv):  # type: ignore[misc]  # pettingzoo has no t
 
     def _by_name(self, infos: dict[str, Any]) -> Infos:
         masks = infos["action_mask"]
-        return {name: {"action_mask": masks[n]} for name, n in zip(self.agents, self._living, strict=True)}
+        if len(self._living) < len(masks):
+            masks = masks[self._living]
+        return {name: {"action_mask": mask} for name, mask in zip(self.agents, masks, strict=True)}
 
     def _in_order(self, actions: dict[str, Any]) -> NDArray[Any]:
         """The actions of all agents by number, 0 for the dead."""
         try:
-            given = np.asarray([actions[name] for name in self.agents] or np.zeros(0, np.int64))
+            given = np.asarray(list(map(actions.__getitem__, self.agents)) or np.zeros(0, np.int64))
         except KeyError as error:
             raise ActionError(
                 f"every living agent needs an action, got none for {error.args[0]!r}; pass one for each of env.agents"
@@ -149,3 +152,12 @@ class ParallelGridEnv(ParallelEnv):  # type: ignore[misc]  # pettingzoo has no t
         """Close the world and the window; twice is fine, any other use afterwards raises ClosedError."""
         self._screen.close()
         self._windows.close()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the recipe: the copy is a new environment, to be reset."""
+        return (
+            functools.partial(
+                type(self), len(self.possible_agents), config=self.core.config, render_mode=self.render_mode
+            ),
+            (),
+        )

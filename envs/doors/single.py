@@ -1,5 +1,6 @@
 """The door of one agent: `gymnasium.make("memfarm/Forage-v0")`."""
 
+import functools
 from typing import Any, ClassVar, Final
 
 import gymnasium
@@ -8,6 +9,7 @@ from gymnasium import logger
 from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 
+from memfarm.envs.agents import Agents
 from memfarm.envs.base import Config, GridEnv
 from memfarm.envs.doors.arguments import configure, numpy_windows
 from memfarm.errors import ActionError
@@ -41,6 +43,11 @@ class SingleEnv(gymnasium.Env[Observation, Any]):
         """The world that the agent lives in."""
         return self.core.world
 
+    @property
+    def agents(self) -> Agents:
+        """The one agent, as arrays of length 1."""
+        return self.core.agents
+
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Observation, dict[str, Any]]:
@@ -72,3 +79,7 @@ class SingleEnv(gymnasium.Env[Observation, Any]):
     def close(self) -> None:
         """Close the world; twice is fine, any other use afterwards raises ClosedError."""
         self._windows.close()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the recipe: the copy is a new environment, to be reset."""
+        return (functools.partial(type(self), config=self.core.config, render_mode=self.render_mode), ())

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from memfarm.sizes import Sizes
 from memfarm.world import World
@@ -31,7 +31,7 @@ def info(
 def console() -> Console:
     """The terminal, or plain text at a fixed width where stdout is none."""
     plain = Console()
-    return plain if plain.is_terminal else Console(width=110)
+    return plain if plain.is_terminal else Console(width=120)
 
 
 def _summary(found: dict[str, Any]) -> Table:
@@ -65,7 +65,7 @@ def _grids(found: dict[str, Any]) -> Table:
 
 
 def _channels(found: dict[str, Any]) -> Table:
-    table = Table("channel", "grid", "law", "range", "never written", "beyond the edge")
+    table = Table("channel", "grid", Column("law", no_wrap=True), "range", "never written", "beyond the edge")
     for group, grid in found["grids"].items():
         for channel in grid["channels"]:
             span = f"{channel['low']:g} to {channel['high']:g}"

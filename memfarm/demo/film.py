@@ -13,9 +13,7 @@ from memfarm.render import Viewport, render_rgb
 _COLOURS: Final = 192
 
 
-def film(
-    env: Any, choose: Chooser, path: Path, *, seed: int, start: int = 120, ticks: int = 100, side: int = 48
-) -> None:
+def film(env: Any, choose: Chooser, path: Path, *, seed: int, start: int, ticks: int, side: int) -> None:
     """Film world 0 of `env` for `ticks` from tick `start` on, in the square of `side` cells with most agents then."""
     core = env.unwrapped
     windows, infos = env.reset(seed=seed)

@@ -16,6 +16,7 @@ Actions = NDArray[np.int64]
 MOVES: Final = ((1, -1, 0), (2, 1, 0), (3, 0, -1), (4, 0, 1))
 """Forage's moves: action, rows, columns."""
 EAT: Final = 5
+_ACTIONS, _UNIT, _NO_WAY = 8, 4096, np.int32(1 << 29)
 
 
 class Chooser(Protocol):
@@ -79,7 +80,8 @@ class GreedyChooser:
         food = layers["RESOURCES"]
         middle = food.shape[1] // 2
         blocked = (layers["OBSTACLES"] >= 0.5) | (layers["ALLIES_HP"] > 0.0)
-        effort, first = ways(blocked, 1.0 + self._ticks_per_cost * layers["TERRAIN_COST"], masks)
+        price = np.float32(1.0) + np.float32(self._ticks_per_cost) * layers["TERRAIN_COST"]
+        effort, first = ways(blocked, price, masks)
         pays = np.where(np.isfinite(effort), food / (effort + food / self._bite + 1e-6), 0.0)
         pays[:, middle, middle] = 0.0
         agents = np.arange(len(food))
@@ -104,34 +106,26 @@ class GreedyChooser:
 def ways(blocked: NDArray[np.bool_], price: Windows, masks: Masks) -> tuple[Windows, Actions]:
     """The cheapest ways from the middle of each window: what they cost and the actions they begin with.
 
-    blocked, price: `(N, S, S)`, where nobody can walk and what walking onto a cell costs. masks: `(N, A)`, the moves
-    that are legal now. Returns float32 `(N, S, S)`, infinite where no way leads, and int64 `(N, S, S)`. New arrays.
-    Bellman-Ford: each round lets the ways grow by a cell or more, until none gets cheaper.
+    blocked, price: `(N, S, S)`, where nobody can walk and what walking onto a cell costs, to 1 / 4096. masks: `(N, A)`,
+    the moves that are legal now. Returns float32 `(N, S, S)`, infinite where no way leads, and int64 `(N, S, S)`, new.
+    Bellman-Ford: each round lets the ways grow by a cell or more, until none gets cheaper. A way is one integer, its
+    cost in the high bits and the action it begins with in the low ones, so that the cheaper is the smaller.
     """
     agents, side, _ = blocked.shape
     middle = side // 2
-    cost = np.full((agents, side + 2, side + 2), np.inf, np.float32)  # a rim nobody gets onto
-    first = np.zeros(cost.shape, np.int8)
-    cost[:, middle + 1, middle + 1] = 0.0
-    toll = np.where(blocked, np.float32(np.inf), price.astype(np.float32))
+    toll = np.where(blocked, _NO_WAY, np.rint(price * _UNIT).astype(np.int32) * _ACTIONS)
+    way = np.full((agents, side + 2, side + 2), _NO_WAY, np.int32)  # with a rim that nobody gets onto
     for action, dy, dx in MOVES:
-        inner = (slice(None), middle + 1 + dy, middle + 1 + dx)
-        cost[inner] = np.where(masks[:, action], toll[:, middle + dy, middle + dx], np.inf)
-        first[inner] = action
-    toll[:, middle, middle] = np.inf
-    here, named = cost[:, 1:-1, 1:-1], first[:, 1:-1, 1:-1]
-    for _ in range(side * side):
-        changed = False
+        first = np.where(masks[:, action], toll[:, middle + dy, middle + dx] + action, _NO_WAY)
+        way[:, middle + 1 + dy, middle + 1 + dx] = np.minimum(first, _NO_WAY)
+    toll[:, middle, middle] = _NO_WAY
+    here = way[:, 1:-1, 1:-1]
+    grows = True
+    while grows:
+        before = here.copy()
         for _, dy, dx in MOVES:
-            beside = (slice(None), slice(1 + dy, side + 1 + dy), slice(1 + dx, side + 1 + dx))
-            # a way from the middle itself must begin with a legal move, which stands there already
-            reached = cost[beside] + toll
-            shorter = reached < here
-            shorter[:, middle - dy, middle - dx] = False
-            if shorter.any():
-                np.copyto(here, reached, where=shorter)
-                np.copyto(named, first[beside], where=shorter)
-                changed = True
-        if not changed:
-            break
-    return here.copy(), named.astype(np.int64)
+            np.minimum(here, way[:, 1 + dy : side + 1 + dy, 1 + dx : side + 1 + dx] + toll, out=here)
+        grows = bool((here < before).any())
+    cost = np.where(here < _NO_WAY, (here // _ACTIONS).astype(np.float32) / np.float32(_UNIT), np.float32(np.inf))
+    cost[:, middle, middle] = 0.0
+    return cost, (here % _ACTIONS).astype(np.int64)

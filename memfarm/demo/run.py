@@ -32,6 +32,8 @@ HELD_OUT: Final = 1_000_000
 SEEDS: Final = 8
 TICKS: Final = 500
 """Length of an episode, in training and evaluation."""
+FILM: Final = {"start": 120, "ticks": 100, "side": 48}
+"""When the film begins, how long it lasts, and the cells that it shows on a side."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +97,7 @@ def run(options: Options, console: Console) -> Results:
     draw_curve(results, out / "learning_curve.png")
     write_report(results, out / "report.md")
     env = make(options.agents, 1, map=str(world))
-    film(env, trained, out / "forage.gif", seed=HELD_OUT + SEEDS)
+    film(env, trained, out / "forage.gif", seed=HELD_OUT + SEEDS, **FILM)
     env.close()
     return results
 
