@@ -42,5 +42,5 @@ bench: setup ## the figures, each beside its baseline (ARGS goes to python -m be
 
 clean: ## remove .venv and whatever was built or cached; runs/ stays
 	rm -rf .venv build dist memfarm.egg-info memfarm/_kernels*.so
-	rm -rf .benchmarks .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find memfarm envs wrappers tests benchmarks examples -name __pycache__ -type d -prune -exec rm -rf {} +

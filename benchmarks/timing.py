@@ -39,7 +39,7 @@ class Times:
 def in_turns(
     cases: Mapping[str, Callable[[], object]], *, seconds: float, least: int = 5, most: int = 400
 ) -> dict[str, Times]:
-    """Time all cases for about `seconds` in all, one sample each a round, every round beginning with another case.
+    """Time all cases for about `seconds` in all: a sample each a round, in the order opposite to the last round's.
 
     A machine that slows down, or a neighbour's load, then falls on all of them alike. Each case runs twice beforehand.
     least, most: bounds on the rounds. Collects no garbage meanwhile.
@@ -54,7 +54,7 @@ def in_turns(
                 break
             for name in order:
                 samples[name].append(_sample(cases[name], repeats[name]))
-            order.append(order.pop(0))
+            order.reverse()
     return {name: Times(np.array(values)) for name, values in samples.items()}
 
 

@@ -1,6 +1,6 @@
 """Agents as arrays: where they are, whether they live, and how well."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Self
 
 import numpy as np
@@ -19,6 +19,9 @@ class Agents:
     x: NDArray[np.int32]  # (N,) column
     alive: NDArray[np.bool_]  # (N,)
     hp: NDArray[np.float32]  # (N,) in [0, 1]
+    team: NDArray[np.int32]  # (N,) 0 or more: agents of one team are allies, in their world
+    goal: NDArray[np.int32]  # (N, 2) row and column of a cell of its own to go to; -1 where it has none
+    life: NDArray[np.int64]  # (N,) lives begun: another number is another life, whose memory begins empty
 
     @classmethod
     def unborn(cls, worlds: int, agents_per_world: int) -> Self:
@@ -30,11 +33,14 @@ class Agents:
             x=np.zeros(count, np.int32),
             alive=np.zeros(count, np.bool_),
             hp=np.zeros(count, np.float32),
+            team=np.zeros(count, np.int32),
+            goal=np.full((count, 2), -1, np.int32),
+            life=np.zeros(count, np.int64),
         )
 
     def only(self, chosen: NDArray[np.bool_]) -> Self:
         """The agents that are `chosen` `(N,)`, as copies."""
-        return type(self)(self.copy[chosen], self.y[chosen], self.x[chosen], self.alive[chosen], self.hp[chosen])
+        return type(self)(*(getattr(self, field.name)[chosen] for field in fields(self)))
 
     def __len__(self) -> int:
         return len(self.copy)

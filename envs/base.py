@@ -20,7 +20,9 @@ from memfarm.envs.agents import Agents, cell_keys
 from memfarm.envs.ground import make_world
 from memfarm.envs.options import checked_count, checked_mode, checked_render_mode, checked_seed, pop_reset_mask
 from memfarm.envs.overview import Overview
+from memfarm.envs.spec import PlainSpec
 from memfarm.errors import ActionError, ClosedError
+from memfarm.events import Events
 from memfarm.kernels import hash_draws
 from memfarm.render import Viewport, render_ansi, render_rgb
 from memfarm.wrappers.unit_box import UnitBox
@@ -32,7 +34,7 @@ Config = SimulationConfig | Mapping[str, Any] | str | PathLike[str]
 _SEED, _EPISODE, _SPAWN = 1, 2, 3  # streams of a world's key
 
 
-class GridEnv(VectorEnv[Any, Any, NDArray[Any]]):
+class GridEnv(PlainSpec, VectorEnv[Any, Any, NDArray[Any]]):
     """A batch of worlds of agents; subclass it with the rules of an environment.
 
     config: a configuration of class `CONFIG`, a dict, a path, or None for the defaults.
@@ -175,6 +177,22 @@ class GridEnv(VectorEnv[Any, Any, NDArray[Any]]):
                 self._begin(over, self._ended_worlds.copy(), self._next_keys())
         return self._own(), rewards.astype(np.float64), terminated, truncated, {**infos, **self._infos()}
 
+    def set_environmental_layer(self, name: str, values: ArrayLike) -> None:
+        """Set a whole layer of the ground, OBSTACLES say, to `values` `(height, width)`, for all worlds of the batch.
+
+        It stays for all episodes. Agents stay where they are. Raises ReadOnlyError on a `map` folder, which others share.
+        """
+        self._check_open()
+        self.world.set_environmental_layer(name, values)
+
+    def deposit_temporal_events(self, name: str, events: Events, copy: ArrayLike = 0, accumulate: bool = True) -> None:
+        """Leave `(y, x, value)` events in a temporal channel, as arrays or triples; seen from the next step on, faded once.
+
+        copy: the world of the batch, or one an event `(N,)`. accumulate: add to what is there (False: the larger stays).
+        """
+        self._check_open()
+        self.world.deposit_temporal_events(name, events, copy, accumulate)
+
     def _count(self, died: Flags, resting: Flags) -> None:
         """Who ended with this step; `resting` worlds, which have just begun or stand still, do not count it."""
         self.agents.alive &= ~died
@@ -202,6 +220,7 @@ class GridEnv(VectorEnv[Any, Any, NDArray[Any]]):
         draws = self._draws(_SPAWN, self._slot[index], index)
         agents.y[index], agents.x[index] = placement.place(self.world, agents.copy[index], draws, self._occupied())
         agents.alive[index] = True
+        agents.life[index] += 1
         self._terminated[index] = self._truncated[index] = False
         self._spawn(index)
 

@@ -5,6 +5,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from memfarm.envs import placement
 from memfarm.envs.agents import cell_keys
 from memfarm.envs.base import Flags, GridEnv
 from memfarm.envs.forage_config import ForageConfig
@@ -15,7 +16,7 @@ STAY, NORTH, SOUTH, WEST, EAST, EAT = range(6)
 
 _DY: Final = np.array([0, -1, 1, 0, 0, 0], np.int32)
 _DX: Final = np.array([0, 0, 0, -1, 1, 0], np.int32)
-_CONTEST: Final = 4  # stream of a world's key
+_CONTEST, _FIRST_GOAL, _NEXT_GOAL = 4, 5, 6  # streams of a world's key
 
 Targets = tuple[NDArray[np.int32], NDArray[np.int32], Flags]
 
@@ -26,7 +27,8 @@ class Forage(GridEnv):
     ## Description
     Food (RESOURCES) grows back towards what each cell can bear (CAPACITY), slowly. Living costs energy every step, and
     walking on steep ground costs more. Agents leave TRAILS that fade, see a window around themselves, and stand in each
-    other's way. One agent learns where to go; many learn what is left to them.
+    other's way. One agent learns where to go; many learn what is left to them. Where one starves, DAMAGE_HEAT is left.
+    With `teams=` they are dealt into teams that see each other apart; with `goals=True` each has a cell to go to.
 
     ## Actions
     `Discrete(6)`: 0 stay, 1 north (y - 1), 2 south, 3 west, 4 east, 5 eat.
@@ -38,11 +40,12 @@ class Forage(GridEnv):
     ## Observation
     The doors: the window around the agent, float32 `(S, S, C)` in [0, 1], S = 2 * radius + 1, by default C = 7: SELF_HP
     (own energy, in the centre cell), ALLIES_HP, RESOURCES, OBSTACLES, TERRAIN_COST, VISIBILITY, TRAILS. `channels=`
-    picks others, in any order. This class itself: the agent's own state, float32 `(3,)` in [0, 1]: energy, y, x.
+    picks others, in any order; "agentfarm" the 13 of `memfarm.channels.AGENTFARM`. This class itself: the agent's own
+    state, float32 `(3,)` in [0, 1]: energy, y, x.
 
     ## Reward
-    `energy_weight * (energy eaten - energy spent)`, less `death_penalty` on death. What is eaten counts in full, also
-    what `max_energy` leaves no room for.
+    `energy_weight * (energy eaten - energy spent)`, less `death_penalty` on death, plus `goal_reward` where a goal is
+    reached. What is eaten counts in full, also what `max_energy` leaves no room for.
 
         eaten = food_energy * food taken
         spent = metabolism + terrain_weight * TERRAIN_COST of the cell walked onto, if it moved
@@ -59,9 +62,9 @@ class Forage(GridEnv):
     ## Arguments
     `shape=(64, 64)`, `map=None` (a folder of `memfarm build`, a recipe for `terrain.from_recipe`, or None: hills; a map
     brings its own shape), `boundary="wall"` or `"wrap"`, `max_cycles=500`, `radius=5`, `channels=None`,
-    `mask_by_visibility=False`, `gamma_dmg`, `gamma_trail`, `gamma_sig`; energy: `max_energy=1.0`, `start_energy=0.5`,
-    `metabolism=0.004`, `terrain_weight=0.003`, `bite=0.25`, `food_energy=0.15`; reward: `energy_weight=1.0`,
-    `death_penalty=1.0`; `config=` a whole `ForageConfig`, dict or path; `render_mode="rgb_array"` or `"ansi"`.
+    `mask_by_visibility=False`, `gamma_dmg`, `gamma_trail`, `gamma_sig`, `sparse_channels=()`; energy: `max_energy=1.0`, `start_energy=0.5`,
+    `metabolism=0.004`, `terrain_weight=0.003`, `bite=0.25`, `food_energy=0.15`; `teams=1`, `goals=False`; reward:
+    `energy_weight=1.0`, `death_penalty=1.0`, `goal_reward=0.5`; `config=` a whole `ForageConfig`, dict or path; `render_mode="rgb_array"` or `"ansi"`.
 
         gymnasium.make("memfarm/Forage-v0", radius=3)
         gymnasium.make_vec("memfarm/Forage-v0", num_envs=1024, agents_per_world=256, tensor="torch")
@@ -80,6 +83,8 @@ class Forage(GridEnv):
     def _build(self) -> None:
         config = ForageConfig.load(self.config)
         self._body, self._weights = config.agents, config.reward
+        self.agents.team[:] = self._slot % self._body.teams
+        self._stores_trails = "TRAILS" in self.world.channels
         self._wraps = config.world.boundary == "wrap"
         self._energy = np.zeros(self.num_envs, np.float32)
         self._eaten = np.zeros(self.num_envs, np.float32)  # in this step, units of energy
@@ -90,6 +95,15 @@ class Forage(GridEnv):
     def _spawn(self, index: NDArray[np.intp]) -> None:
         self._energy[index] = self._body.start_energy
         self._show_energy()
+        self._aim(index, _FIRST_GOAL)
+
+    def _aim(self, index: NDArray[np.intp], stream: int) -> None:
+        """Give the agents at `index` a walkable cell to go to, drawn from their world's key, if they have goals."""
+        if self._body.goals and index.size:
+            nobody = np.zeros(0, np.int64)
+            draws = self._draws(stream, self._slot[index], index)
+            cells = placement.place(self.world, self.agents.copy[index], draws, nobody)
+            self.agents.goal[index] = np.stack(cells, axis=1)
 
     def _act(self, actions: NDArray[np.int64], live: Flags) -> None:
         self._eaten[:] = 0.0
@@ -97,7 +111,11 @@ class Forage(GridEnv):
         self._move(np.flatnonzero(live & (actions >= NORTH) & (actions <= EAST)), actions)
         self._eat(np.flatnonzero(live & (actions == EAT)))
         agents = self.agents if live.all() else self.agents.only(live)
-        self.world.scatter("TRAILS", agents.copy, agents.y, agents.x, 1.0, how="max")
+        if self._stores_trails:
+            self.world.scatter("TRAILS", agents.copy, agents.y, agents.x, 1.0, how="max")
+        else:
+            steps = (agents.y, agents.x, np.ones(len(agents)))
+            self.world.deposit_temporal_events("TRAILS", steps, agents.copy, accumulate=False)
 
     def _move(self, index: NDArray[np.intp], actions: NDArray[np.int64]) -> None:
         agents, (_, width) = self.agents, self.world.shape
@@ -138,7 +156,15 @@ class Forage(GridEnv):
         self._energy[died] = 0.0
         self._show_energy()
         reward = np.float32(self._weights.energy_weight) * change
-        reward[died] -= np.float32(self._weights.death_penalty)
+        if died.any():
+            reward[died] -= np.float32(self._weights.death_penalty)
+            dead = self.agents.only(died)
+            self.world.deposit_temporal_events("DAMAGE_HEAT", (dead.y, dead.x, np.ones(len(dead))), dead.copy)
+        if self._body.goals:
+            agents = self.agents
+            there = live & ~died & (agents.goal[:, 0] == agents.y) & (agents.goal[:, 1] == agents.x)
+            reward[there] += np.float32(self._weights.goal_reward)
+            self._aim(np.flatnonzero(there), _NEXT_GOAL)
         return reward, died
 
     def _show_energy(self) -> None:

@@ -16,6 +16,8 @@ class ForageAgents(AgentsConfig):
     max_energy: what a body can store. start_energy: what it is born with, at most `max_energy`.
     metabolism: spent every step. terrain_weight: spent on a step onto ground of TERRAIN_COST 1.
     bite: how much of RESOURCES one meal takes at most. food_energy: energy of one unit of RESOURCES.
+    teams: how many teams the agents of a world are dealt into, one after the other; those of another are enemies.
+    goals: whether each agent has a cell of its own to go to, and another when it has got there.
     """
 
     max_energy: _Positive = 1.0
@@ -24,6 +26,8 @@ class ForageAgents(AgentsConfig):
     terrain_weight: _Weight = 0.003
     bite: _Positive = 0.25
     food_energy: _Weight = 0.15
+    teams: Annotated[int, Field(ge=1, le=64)] = 1
+    goals: bool = False
 
     @model_validator(mode="after")
     def _born_within_bounds(self) -> Self:
@@ -36,10 +40,12 @@ class ForageReward(RewardConfig):
     """What Forage rewards.
 
     energy_weight: reward of a unit of energy gained, and price of one spent. death_penalty: price of a death.
+    goal_reward: reward of getting to one's goal.
     """
 
     energy_weight: _Weight = 1.0
     death_penalty: _Weight = 1.0
+    goal_reward: _Weight = 0.5
 
 
 class ForageConfig(SimulationConfig):

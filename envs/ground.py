@@ -4,53 +4,79 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
-from memfarm import terrain
-from memfarm.channels import GROUPS, Channel, Decay
-from memfarm.config import ObservationConfig, SimulationConfig, WorldConfig
+from memfarm import options, terrain
+from memfarm.channels import LANDMARKS, Channel, Decay, expand, find, standard_channels
+from memfarm.config import SimulationConfig, WorldConfig
+from memfarm.errors import ConfigError, ShapeError
 from memfarm.terrain import Terrain
 from memfarm.world import World
 
-_DEFAULT_SHAPE: Final = WorldConfig().shape
+_SHAPE: Final = (64, 64)
+"""Of a world that nobody gave a shape."""
 
 
 def make_world(config: SimulationConfig, copies: int) -> World:
     """`copies` worlds on the ground that `config.world` names, stored as `config.memmap` says.
 
-    A map brings its own shape: the default `shape` then asks for nothing, another one must be the map's.
-    Raises ConfigError, ShapeError, TerrainError, StorageError, WorldFormatError.
+    A map brings its own shape; another one that is asked for must be the map's, or is what a raster is resampled to.
+    Under a mode other than "w+" the world that lies in `config.memmap.directory` is opened, with its ground.
+    Raises ConfigError, ChannelError, ShapeError, TerrainError, StorageError, WorldFormatError.
     """
     world = config.world
-    asked = None if world.map is not None and world.shape == _DEFAULT_SHAPE else world.shape
+    stored, sparse = fields(config)
     arguments: dict[str, Any] = {
         "copies": copies,
         "memmap": config.memmap,
         "boundary": world.boundary,
-        "channels": {"temporal": fields(config.observation)},
+        "channels": {"temporal": stored},
+        "sparse": sparse,
     }
+    if config.memmap.mode != "w+":
+        return World(world.shape, **arguments)
     if isinstance(world.map, str) and Path(world.map).is_dir():
-        return World(asked, map=world.map, **arguments)
-    ground = _ground(world, asked)
-    return World(ground.shape if asked is None else asked, terrain=ground, **arguments)
+        return World(world.shape, map=world.map, **arguments)
+    if isinstance(world.map, dict) and world.map.get("kind") == "flat" and world.map.keys() <= {"kind", "shape"}:
+        shape = options.shape(world.map.get("shape", _shape(world)))
+        if world.shape not in (None, shape):
+            raise ShapeError(f"shape must be that of the map, {shape}, got {world.shape}; leave one of them out")
+        return World(shape, **arguments)  # what every channel's fill says: a plain that takes no memory
+    return World(world.shape, terrain=_ground(world), **arguments)
 
 
-def fields(observation: ObservationConfig) -> tuple[Channel, ...]:
-    """The temporal channels, fading as the configuration says."""
-    gammas = {
-        "DAMAGE_HEAT": observation.gamma_dmg,
-        "TRAILS": observation.gamma_trail,
-        "ALLY_SIGNAL": observation.gamma_sig,
-    }
-    return tuple(replace(channel, law=Decay(gammas[channel.name])) for channel in GROUPS["temporal"])
+def fields(config: SimulationConfig) -> tuple[tuple[Channel, ...], tuple[Channel, ...]]:
+    """The temporal channels that are stored, and the sparse ones, fading as the configuration says.
+
+    LANDMARKS is among the stored ones where it is observed. Raises ChannelError for a sparse channel that there is not.
+    """
+    seen = config.observation
+    gammas = {"DAMAGE_HEAT": seen.gamma_dmg, "TRAILS": seen.gamma_trail, "ALLY_SIGNAL": seen.gamma_sig}
+    channels = tuple(
+        replace(channel, law=Decay(gammas[channel.name])) if channel.name in gammas else channel
+        for channel in standard_channels()["temporal"]
+    )
+    sparse = tuple(channels[find(channels, name)] for name in config.world.sparse_channels)
+    stored = tuple(channel for channel in channels if channel not in sparse)
+    if not stored:
+        raise ConfigError(
+            f"a world stores a temporal channel, got sparse_channels={list(config.world.sparse_channels)}; leave one out"
+        )
+    marked = LANDMARKS.name in expand(seen.channels or ())
+    return (*stored, LANDMARKS) if marked else stored, sparse
 
 
-def _ground(world: WorldConfig, asked: tuple[int, int] | None) -> Terrain:
+def _shape(world: WorldConfig) -> tuple[int, int]:
+    return _SHAPE if world.shape is None else world.shape
+
+
+def _ground(world: WorldConfig) -> Terrain:
     if world.map is None:
-        return terrain.from_noise(world.shape)
+        return terrain.from_noise(_shape(world))
     if isinstance(world.map, str):
-        return terrain.load(world.map)
+        resampled = world.shape is not None and Path(world.map).suffix.lower() != ".map"
+        return terrain.load(world.map, **({"shape": world.shape} if resampled else {}))
     recipe = dict(world.map)
     if recipe.get("kind") in ("noise", "flat"):
+        recipe.setdefault("shape", _shape(world))
+    elif recipe.get("kind") == "raster" and world.shape is not None:
         recipe.setdefault("shape", world.shape)
-    elif recipe.get("kind") == "raster" and asked is not None:
-        recipe.setdefault("shape", asked)
     return terrain.from_recipe(recipe)

@@ -38,10 +38,10 @@ class Dependents:
     def clear(self) -> None:
         self._entries.clear()
 
-    def refuse(self, lanes: Container[int], verb: str) -> None:
-        """Raise ChannelError where one of `lanes` is a capacity that something grows towards."""
+    def refuse(self, lanes: Container[int], verb: str, but: "ChannelGrid | None" = None) -> None:
+        """Raise ChannelError where one of `lanes` is a capacity that something outside `but` grows towards."""
         for at, grid, name in self._entries:
-            if at in lanes and not grid.closed:
+            if at in lanes and grid is not but and not grid.closed:
                 raise ChannelError(f"{verb} cannot change the capacity of {name!r} at one go; use write or scatter")
 
     @contextmanager

@@ -7,6 +7,7 @@ a bound, so that any number of ticks has a closed form::
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -214,8 +215,79 @@ GROUPS: Final[dict[str, tuple[Channel, ...]]] = {
 }
 """The channels that every world stores, by the group that keeps them: one grid a group."""
 
-SEEN: Final = ("SELF_HP", "ALLIES_HP")
+LANDMARKS: Final = Channel("LANDMARKS")
+"""Marks that stay until the world is reset; a world that is asked for them keeps them among its temporal channels."""
+
+SEEN: Final = ("SELF_HP", "ALLIES_HP", "ENEMIES_HP", "GOAL")
 """Channels an agent sees that no grid stores: they come from the agents themselves."""
+
+REMEMBERED: Final = ("KNOWN_EMPTY", "LANDMARKS")
+"""Channels that come from an agent's own memory (`memfarm.memory.AgentMemory`), not from what it sees now."""
+
+AGENTFARM: Final = (
+    "SELF_HP",
+    "ALLIES_HP",
+    "ENEMIES_HP",
+    "RESOURCES",
+    "OBSTACLES",
+    "TERRAIN_COST",
+    "VISIBILITY",
+    "KNOWN_EMPTY",
+    "DAMAGE_HEAT",
+    "TRAILS",
+    "ALLY_SIGNAL",
+    "GOAL",
+    "LANDMARKS",
+)
+"""What `channels="agentfarm"` stands for: the observation of AgentFarm, in its order."""
+
+def expand(channels: Sequence[str] | str) -> tuple[str, ...]:
+    """The names of `channels`: those of the preset "agentfarm", or the given ones. Raises ConfigError."""
+    if isinstance(channels, str):
+        if channels == "agentfarm":
+            return AGENTFARM
+        raise ConfigError(f"channels must be a sequence of names or 'agentfarm', got {channels!r}; pass [{channels!r}]")
+    return tuple(channels)
+
+
+_registered: Final[dict[str, tuple[Channel, ...]]] = dict.fromkeys(GROUPS, ())
+
+
+def standard_channels() -> dict[str, tuple[Channel, ...]]:
+    """What a new world stores, by group: the channels of `GROUPS`, then the registered ones; a new dict."""
+    return {group: (*channels, *_registered[group]) for group, channels in GROUPS.items()}
+
+
+def register_channel(channel: Channel, group: str = "temporal") -> None:
+    """Have every world made from now on store `channel`: observed, written and passing time as the built-in ones are.
+
+    group: "temporal" for what events leave, "resources" for what is taken, "environmental" for ground that stays
+        (a Static channel; a world on a `map` folder has the map's own). Worlds that exist stay as they are; one world
+        alone gets it by `World(channels={group: (*GROUPS[group], channel)})`.
+
+    It counts in this process: a module that registers at import serves spawned workers too. Raises ChannelError where
+    the name is taken, ConfigError for another group or for a law that the group cannot keep.
+    """
+    if group not in GROUPS:
+        raise ConfigError(f"a group of channels is one of {', '.join(GROUPS)}, got {group!r}")
+    if not isinstance(channel, Channel):
+        raise ConfigError(f"register_channel takes a Channel, got {channel!r}; make one with Channel(name, law)")
+    if group == "environmental" and not isinstance(channel.law, Static):
+        raise ConfigError(f"environmental channels are Static, got {channel.law}; register it as temporal")
+    taken = {known.name for channels in standard_channels().values() for known in channels}
+    if channel.name in taken.union(SEEN, REMEMBERED):
+        raise ChannelError(f"channels must have different names, got {channel.name!r} again; choose another name")
+    _registered[group] = (*_registered[group], channel)
+
+
+def unregister_channel(name: str) -> None:
+    """Undo `register_channel` for worlds made from now on. Raises ChannelError where no such channel is registered."""
+    for group, channels in _registered.items():
+        if any(channel.name == name for channel in channels):
+            _registered[group] = tuple(channel for channel in channels if channel.name != name)
+            return
+    known = (channel.name for channels in _registered.values() for channel in channels)
+    raise ChannelError(f"there is no registered channel {name!r}; {did_you_mean(name, known)}")
 
 
 def find(channels: tuple[Channel, ...], name: str) -> int:

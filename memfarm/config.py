@@ -15,7 +15,7 @@ from typing import Annotated, Any, Final, Literal, NoReturn, Self
 
 import numpy as np
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from memfarm.errors import ConfigError, did_you_mean
 
@@ -24,6 +24,10 @@ Share = Annotated[float, Field(ge=0.0, lt=1.0)]
 
 _Side = Annotated[int, Field(ge=1, lt=2**31)]
 _DEEPEST: Final = 32
+
+FLOATS: Final = ("float16", "float32", "float64")
+DTYPES: Final = {"resources": FLOATS, "environmental": ("uint8", *FLOATS), "temporal": FLOATS}
+"""The storage dtypes that a group of layers may have."""
 
 
 class Section(BaseModel):
@@ -55,18 +59,25 @@ def _different(names: tuple[str, ...] | None) -> tuple[str, ...] | None:
     return names
 
 
+def _different_or_none(names: tuple[str, ...]) -> tuple[str, ...]:
+    return names if not names else _different(names) or ()
+
+
 class WorldConfig(Section):
     """The world: how large, what lies beyond its edge, where its ground comes from.
 
-    shape: (height, width) in cells. boundary: what an edge does.
+    shape: (height, width) in cells; None: that of the map, 64 x 64 where there is none.
+    boundary: what an edge does.
     map: a folder made by `memfarm build`, a recipe for `terrain.from_recipe`, or None for seeded noise.
     max_cycles: steps of an episode before its agents are truncated.
+    sparse_channels: temporal channels that are not stored: of their events only those of the running step are seen.
     """
 
-    shape: tuple[_Side, _Side] = (64, 64)
+    shape: tuple[_Side, _Side] | None = None
     boundary: Literal["wall", "wrap"] = "wall"
     map: Annotated[str, Field(min_length=1)] | dict[str, Any] | None = None
     max_cycles: Annotated[int, Field(ge=1)] = 500
+    sparse_channels: Annotated[tuple[str, ...], AfterValidator(_different_or_none)] = ()
 
 
 class AgentsConfig(Section):
@@ -77,28 +88,56 @@ class RewardConfig(Section):
     """What is rewarded; an environment subclasses it with its own weights."""
 
 
+def _preset_or_names(channels: object) -> object:
+    if isinstance(channels, str) and channels != "agentfarm":
+        raise ValueError("must be a list of names, 'agentfarm' or None")
+    if isinstance(channels, tuple) and all(isinstance(name, str) for name in channels):
+        return _different(channels)
+    return channels
+
+
 class ObservationConfig(Section):
     """What an agent sees, and how fast the fields fade.
 
     radius: cells seen on each side; a window's side is 2 * radius + 1.
-    channels: names in the order of the windows' channels; None: the seven of `WindowObservation`.
-    mask_by_visibility: scale what lies in a cell by the cell's VISIBILITY.
+    channels: names in the order of the windows' channels; "agentfarm": its 13, as `memfarm.channels.AGENTFARM` has
+        them; None: the seven of `WindowObservation`.
+    mask_by_visibility: scale what lies in a cell by the cell's VISIBILITY; "agentfarm" always does.
     gamma_dmg, gamma_trail, gamma_sig: shares of DAMAGE_HEAT, TRAILS, ALLY_SIGNAL kept per tick, in [0, 1).
     """
 
     radius: Annotated[int, Field(ge=0, le=16_383)] = 5
-    channels: Annotated[tuple[str, ...] | None, AfterValidator(_different)] = None
+    channels: Annotated[tuple[str, ...] | Literal["agentfarm"] | None, BeforeValidator(_preset_or_names)] = None
     mask_by_visibility: bool = False
     gamma_dmg: Share = 0.85
     gamma_trail: Share = 0.90
     gamma_sig: Share = 0.92
 
 
+def _dtype_or_dtypes(value: object) -> object:
+    if not isinstance(value, Mapping):
+        if value not in FLOATS:
+            raise ValueError(f"must be {_listed(FLOATS)}{'' if isinstance(value, str) else ', or a mapping of groups'}")
+        return value
+    for group, dtype in value.items():
+        if group not in DTYPES:
+            raise ValueError(f"has no group {group!r}; {did_you_mean(str(group), DTYPES)}")
+        if dtype not in DTYPES[group]:
+            raise ValueError(f"must have {_listed(DTYPES[group])} for {group}")
+    return value
+
+
+def _listed(names: tuple[str, ...]) -> str:
+    return f"{', '.join(map(repr, names[:-1]))} or {names[-1]!r}"
+
+
 class MemmapConfig(Section):
     """Where and how the layers of a world are stored: one configuration for all of them.
 
-    directory: where named files are kept; None: unnamed scratch files that go away with the process.
-    dtype: storage of the resources and the fields (masks and costs of the ground are always a byte a cell).
+    directory: where new worlds get a folder; None: unnamed scratch files that go away with the process. With another
+        mode than "w+", the world's own folder, or one that holds it alone.
+    dtype: storage of the resources and the fields (masks and costs of the ground are a byte a cell), or a dtype a
+        group: `{"resources": "float32", "environmental": "uint8", "temporal": "float16"}`, any part of it.
     mode: "w+" new, "r+" reopen and write, "r" read only, "c" writes that are never kept.
     delete_on_close: remove named files on `close()`.
     use_for_resources, use_for_environmental, use_for_temporal, use_for_observations: whether these lie in
@@ -106,13 +145,20 @@ class MemmapConfig(Section):
     """
 
     directory: Annotated[str, Field(min_length=1)] | None = None
-    dtype: Literal["float16", "float32", "float64"] = "float32"
+    dtype: Annotated[str | dict[str, str], BeforeValidator(_dtype_or_dtypes)] = "float32"
     mode: Literal["w+", "r+", "r", "c"] = "w+"
     delete_on_close: bool = False
     use_for_resources: bool = True
     use_for_environmental: bool = True
     use_for_temporal: bool = True
     use_for_observations: bool = False
+
+    def dtype_of(self, group: str) -> str:
+        """The storage dtype of a group's layers: its own, or the one for all."""
+        default = "uint8" if group == "environmental" else "float32"
+        if isinstance(self.dtype, dict):
+            return self.dtype.get(group, default)
+        return default if group == "environmental" else self.dtype
 
 
 class SimulationConfig(Section):
@@ -219,7 +265,11 @@ def _arguments(config: type[SimulationConfig]) -> dict[str, str]:
 
 def _messages(model: type[Section], error: ValidationError) -> Iterator[str]:
     """One line a broken rule: path, what is allowed, what was got."""
-    for issue in error.errors(include_url=False):
+    issues = error.errors(include_url=False)
+    nested = {issue["loc"][0] for issue in issues if any(isinstance(key, int) for key in issue["loc"][1:])}
+    for issue in issues:
+        if issue["type"] == "literal_error" and issue["loc"][0] in nested:
+            continue  # the other member of a union, when it is an item that is wrong
         # names after the first are the members of a union that were tried; a rule on the whole section has no path
         parts = [str(key) for n, key in enumerate(issue["loc"]) if n == 0 or isinstance(key, int)]
         path = ".".join(parts) or model.__name__

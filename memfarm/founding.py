@@ -3,19 +3,16 @@
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from memfarm import files, layout
-from memfarm.channels import GROUPS, Channel
+from memfarm.channels import GROUPS, Channel, standard_channels
 from memfarm.config import MemmapConfig
 from memfarm.errors import ConfigError, ShapeError, did_you_mean
-from memfarm.manifest import GridEntry, Manifest
-
-GROUND_DTYPE: Final = "uint8"
-"""Storage of the environmental group: masks and costs in [0, 1], a byte each."""
+from memfarm.manifest import FILE, GridEntry, Manifest
 
 
 class Layers(Protocol):
@@ -70,25 +67,36 @@ def _entries(
     if ground is not None and channels is not None and "environmental" in channels:
         raise ConfigError("the environmental channels are the map's own, got others; leave them out")
 
-    def entry(group: str, copies: int, dtype: str, on_disk: bool) -> GridEntry:
-        return GridEntry.of(
-            (channels or GROUPS).get(group, GROUPS[group]), copies, dtype, "memmap" if on_disk else "ram"
-        )
+    standard = standard_channels()
+
+    def entry(group: str, copies: int, on_disk: bool) -> GridEntry:
+        stored = (channels or standard).get(group, standard[group])
+        return GridEntry.of(stored, copies, memmap.dtype_of(group), "memmap" if on_disk else "ram")
 
     return {
-        "resources": entry("resources", copies, memmap.dtype, memmap.use_for_resources),
-        "environmental": ground or entry("environmental", 1, GROUND_DTYPE, memmap.use_for_environmental),
-        "temporal": entry("temporal", copies, memmap.dtype, memmap.use_for_temporal),
+        "resources": entry("resources", copies, memmap.use_for_resources),
+        "environmental": ground or entry("environmental", 1, memmap.use_for_environmental),
+        "temporal": entry("temporal", copies, memmap.use_for_temporal),
     }
 
 
-def existing(path: str | os.PathLike[str] | None, memmap: MemmapConfig, terrain: Layers | None) -> Manifest:
-    """The manifest of the world in `path` that is to be opened. Raises ConfigError or WorldFormatError."""
-    if path is None:
-        raise ConfigError(f"memmap.mode={memmap.mode!r} opens a world that exists, got no path; pass path=DIR")
+def existing_folder(path: str | os.PathLike[str] | None, memmap: MemmapConfig, terrain: Layers | None) -> Path:
+    """The folder of the world that is to be opened: `path`, else `memmap.directory`, or the one world folder in it.
+
+    Raises ConfigError, or WorldFormatError where there is none.
+    """
     if terrain is not None:
         raise ConfigError(f"memmap.mode={memmap.mode!r} opens a world with its ground, got a terrain; leave it out")
-    return Manifest.read(Path(path))
+    if path is not None:
+        return Path(path)
+    if memmap.directory is None:
+        raise ConfigError(f"memmap.mode={memmap.mode!r} opens a world that exists, got no path; pass path=DIR")
+    directory = Path(memmap.directory)
+    inside = [] if (directory / FILE).is_file() else sorted(found.parent for found in directory.glob(f"*/{FILE}"))
+    if len(inside) > 1:
+        names = ", ".join(folder.name for folder in inside)
+        raise ConfigError(f"memmap.directory must hold one world to open, got {names}; name one of these folders")
+    return inside[0] if inside else directory
 
 
 def _agreed_shape(asked: tuple[int, int] | None, found: list[tuple[int, int]]) -> tuple[int, int]:
@@ -96,7 +104,7 @@ def _agreed_shape(asked: tuple[int, int] | None, found: list[tuple[int, int]]) -
     if not shapes:
         raise ConfigError("a world needs a shape=(height, width), a terrain or a map, got none of them")
     if len(shapes) > 1:
-        raise ShapeError(f"shape must be that of the ground, {found[0]}, got {asked}; leave shape out to take it")
+        raise ShapeError(f"shape must be that of what is built on or opened, {found[0]}, got {asked}; leave it out")
     return layout.check_shape(shapes.pop())
 
 

@@ -11,14 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from memfarm import arrays, files, layout, rectangles, storage
 from memfarm.capacity import Dependents, check_capacity
 from memfarm.channels import Channel, find
-from memfarm.errors import (
-    ChannelError,
-    ClosedError,
-    ConfigError,
-    ReadOnlyError,
-    ShapeError,
-    WorldFormatError,
-)
+from memfarm.errors import ChannelError, ClosedError, ConfigError, ReadOnlyError, ShapeError, WorldFormatError
 from memfarm.kernels import Grid
 from memfarm.stats import GridStats
 from memfarm.windows import Stored, WindowCutter, check_stored
@@ -82,6 +75,7 @@ class ChannelGrid:
             )
         self._kernel: Grid | None = self._compile()
         self._dependents = Dependents()
+        self._pristine = mode == "w+"  # nothing was written yet: no stamp needs looking at
         self._owner: Final = os.getpid() if backend == "memmap" and mode in ("w+", "r+") else None
         self._cutters: dict[tuple[tuple[str, ...], int], WindowCutter] = {}
 
@@ -109,7 +103,9 @@ class ChannelGrid:
     def _open_to_write(self) -> Grid:
         if not self.writable:
             raise ReadOnlyError(f"grid {self.name!r} was opened with mode='r'; open it with 'r+' or 'c' to write")
-        return self._open()
+        kernel = self._open()
+        self._pristine = False
+        return kernel
 
     def flush(self) -> None:
         """Write changed pages of named files to the disk."""
@@ -159,7 +155,7 @@ class ChannelGrid:
         where another grid grows towards a channel of this one.
         """
         self._open_to_write()
-        self._dependents.refuse(range(len(self.channels)), "reset")
+        self._dependents.refuse(range(len(self.channels)), "reset", but=self)
         chosen: Any = slice(None) if copies is None else arrays.indices("copies", copies, self.copies)
         self._resets[chosen, 0] += 1
         self._resets[chosen, 1] = self.tick
@@ -172,7 +168,9 @@ class ChannelGrid:
         """Whether any cell of the copy was written since its last reset."""
         self._open()
         copy = self._copy(copy)
-        return bool(np.any((self._stamps[copy] >> np.uint64(32)) == np.uint64(self._resets[copy, 0])))
+        return not self._pristine and bool(
+            np.any((self._stamps[copy] >> np.uint64(32)) == np.uint64(self._resets[copy, 0]))
+        )
 
     def link(self, channel: str, source: "ChannelGrid") -> None:
         """Let the capacity of `channel` be read, cell by cell, from `source`, which stores it.
@@ -345,7 +343,7 @@ class ChannelGrid:
     def stored(self) -> dict[str, Stored]:
         """Where each channel is stored, for a WindowCutter over several grids."""
         kernel = self._open()
-        return {channel.name: Stored(kernel, lane, channel) for lane, channel in enumerate(self.channels)}
+        return {channel.name: Stored(kernel, lane, channel, self.copies) for lane, channel in enumerate(self.channels)}
 
     def observe(
         self,
@@ -372,9 +370,8 @@ class ChannelGrid:
     def stats(self) -> GridStats:
         """Counts of tiles and bytes; reads every tile's stamp."""
         self._open()
-        return GridStats.of(
-            self._segments.arrays, self.tick // self.epoch if self.epoch else 0, self._segments.disk_bytes()
-        )
+        epoch = self.tick // self.epoch if self.epoch else 0
+        return GridStats.of(self._segments.arrays, epoch, self._segments.disk_bytes())
 
     def info(self) -> dict[str, Any]:
         """What the grid is and holds, JSON-able: shape, copies, dtype, backend, channels, tiles, bytes."""

@@ -280,10 +280,13 @@ void observe_range(const Job& job, int64_t begin, int64_t end) {
     const int64_t whole = static_cast<int64_t>(side) * side;
     const bool dim_points = plan.visibility.part >= 0 && !job.points.empty();
     std::vector<float> seen(dim_points ? static_cast<size_t>(whole) : 0);
-    for (int64_t n = begin; n < end; n++) {
-        if (n + AHEAD < end && radius <= MOST_PREFETCHED)
+    for (int64_t turn = begin; turn < end; turn++) {
+        const int64_t n = job.order[turn];
+        if (turn + AHEAD < end && radius <= MOST_PREFETCHED) {
+            const int64_t later = job.order[turn + AHEAD];
             for (const Part& part : plan.parts)
-                prefetch_window(*part.store, job.copy[n + AHEAD], job.y[n + AHEAD], job.x[n + AHEAD], radius);
+                prefetch_window(*part.store, job.copy[later], job.y[later], job.x[later], radius);
+        }
         float* window = job.out + n * whole * columns;
         for (int top = 0; top < side; top += band) {
             const int bottom = std::min(side, top + band);
@@ -346,7 +349,7 @@ class Windows {
         if (out.ndim() != 4 || out.shape(0) != n || out.shape(1) != side || out.shape(2) != side ||
             out.shape(3) != columns || y.size() != n || x.size() != n)
             throw py::value_error("out must be (N, S, S, C)");
-        Job job{&plan_, copy.data(), y.data(), x.data(), out.mutable_data(), {}, {}};
+        Job job{&plan_, copy.data(), y.data(), x.data(), out.mutable_data(), {}, {}, {}};
         for (const auto& [column, values] : centres) job.centres.push_back({column, values.data()});
         int bits = 4;
         while ((1 << bits) < side) bits++;
@@ -354,6 +357,7 @@ class Windows {
             job.points.push_back({column, skip, PointIndex(pc.data(), py_.data(), px.data(), values.data(), pc.size(), bits)});
         py::gil_scoped_release free;
         for (PointLayer& layer : job.points) layer.index.build();
+        job.order = order_by_tile(plan_, job.copy, job.y, job.x, n);
         const int64_t workers = std::max<int64_t>(1, std::min<int64_t>(threads, n / 64));
         std::vector<std::thread> pool;
         for (int64_t w = 1; w < workers; w++)

@@ -7,14 +7,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from memfarm import arrays
-from memfarm.channels import GROUPS, Channel, Decay, find
-from memfarm.errors import ChannelError, ConfigError, DTypeError, ShapeError, ValueRangeError
+from memfarm.channels import Channel, Decay, find, standard_channels
+from memfarm.errors import ChannelError, ConfigError, ShapeError, ValueRangeError
+from memfarm.events import Events, parsed
 from memfarm.grid import ChannelGrid
 from memfarm.memmap_manager import MemmapManager, bands, fill_layer
-
-_MIN: Final = -(2**31)
-_MAX: Final = 2**31 - 1  # coordinates beyond int32 are outside every world
-Events = tuple[ArrayLike, ArrayLike, ArrayLike] | Sequence[tuple[int, int, float]] | NDArray[Any]
 
 
 class GroupManager:
@@ -36,7 +33,7 @@ class GroupManager:
         self._manager = manager
         self.grid: Final = grid or manager.create(
             self.group,
-            GROUPS[self.group] if channels is None else channels,
+            standard_channels()[self.group] if channels is None else channels,
             dtype=dtype,
             copies=copies,
             backend="memmap" if on_disk else "ram",
@@ -148,7 +145,7 @@ class TemporalGridManager(GroupManager):
         accumulate: add to what is there (False: the larger of both stays). clip_max: upper bound of the result.
         copy: the world, or one per event `(N,)`.
         """
-        y, x, values = _events(events)
+        y, x, values = parsed(events)
         highest = float(arrays.numbers("clip_max", clip_max, (), np.float64, least=0))
         self.grid.scatter(name, copy, y, x, values, how="add" if accumulate else "max", high=highest)
 
@@ -176,22 +173,3 @@ class TemporalGridManager(GroupManager):
     def clear_all(self, copies: ArrayLike | None = None) -> None:
         """Empty every layer of `copies` (None: all) at the cost of one increment a copy."""
         self.grid.reset(copies)
-
-
-def _events(events: Events) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
-    """Events as y, x and values 0 or more, `(N,)`: from a tuple of three arrays or lists, or from triples `(N, 3)`."""
-    if isinstance(events, tuple) and len(events) == 3 and all(isinstance(part, np.ndarray | list) for part in events):
-        y, x, values = events
-        shape = arrays.shape_of("events' values", values)
-        return np.asarray(y), np.asarray(x), arrays.numbers("a deposit", values, shape, np.float64, least=0)
-    shape = arrays.shape_of("events", events)
-    if shape == (0,):
-        shape = (0, 3)
-    if len(shape) != 2 or shape[1] != 3:
-        raise ShapeError(f"events must be (y, x, value) arrays or a sequence of such triples, got shape {shape}")
-    table = arrays.numbers("events", np.asarray(events).reshape(shape), shape, np.float64)
-    where = table[:, :2]
-    if np.any(where != np.rint(where)):
-        raise DTypeError(f"an event's y and x must be whole numbers, got {where[where != np.rint(where)][0]}")
-    values = arrays.numbers("a deposit", table[:, 2], shape[:1], np.float64, least=0)
-    return where[:, 0].clip(_MIN, _MAX).astype(np.int64), where[:, 1].clip(_MIN, _MAX).astype(np.int64), values

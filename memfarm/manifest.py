@@ -46,6 +46,9 @@ class GridEntry(BaseModel):
     def parsed_channels(self) -> tuple[Channel, ...]:
         return tuple(Channel.from_dict(channel) for channel in self.channels)
 
+    def names(self) -> tuple[str, ...]:
+        return tuple(channel["name"] for channel in self.channels)
+
     def last_tick(self) -> int:
         return layout.last_tick(layout.epoch_length(self.parsed_channels(), self.dtype))
 
@@ -85,10 +88,15 @@ class Manifest(BaseModel):
             if getattr(self, key) != getattr(asked, key):
                 raise WorldFormatError(f"{where!r} was made with {key}={getattr(self, key)}, got {getattr(asked, key)}")
         for group, entry in self.grids.items():
-            for key in ("dtype", "copies", "channels"):
-                there, wanted = getattr(entry, key), getattr(asked.grids[group], key)
-                if there != wanted:
-                    raise WorldFormatError(f"{where!r} was made with {group} {key}={there}, got {wanted}")
+            wanted = asked.grids[group]
+            for key, there, got in (
+                ("dtype", entry.dtype, wanted.dtype),
+                ("copies", entry.copies, wanted.copies),
+                ("channels", entry.names(), wanted.names()),
+                *((c["name"], c, w) for c, w in zip(entry.channels, wanted.channels, strict=False)),
+            ):
+                if there != got:
+                    raise WorldFormatError(f"{where!r} was made with {group} {key}={there}, got {got}")
 
     @classmethod
     def read(cls, folder: Path) -> "Manifest":

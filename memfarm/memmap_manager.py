@@ -78,7 +78,7 @@ class MemmapManager:
             self.shape,
             channels,
             copies=self.copies if copies is None else copies,
-            dtype=dtype or self.config.dtype,
+            dtype=dtype or (self.config.dtype if isinstance(self.config.dtype, str) else self.config.dtype_of(name)),
             boundary=self._boundary,
             backend=backend,
             name=name,
@@ -143,11 +143,12 @@ class MemmapManager:
                 grid[name, copy, y0:y1, :] = scaled.clip(channel.low, channel.high)
 
     def advance(self, ticks: int = 1) -> None:
-        """Move every grid's clock."""
+        """Move every grid's clock, and that of the grids still to be made."""
         for grid in self._grids.values():
             grid.later(ticks)  # refused before the first one moves
         for grid in self._grids.values():
             grid.advance(ticks)
+        self._tick += ticks
 
     def flush(self, name: str | None = None) -> None:
         """Write one grid's (None: every grid's) changed pages to the disk."""

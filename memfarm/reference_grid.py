@@ -33,7 +33,7 @@ _HALF_MAX: Final = 65504.0
 def compose(alpha: float, beta: float, ticks: int) -> tuple[float, float]:
     """The map `v -> A * v + B * k` of `ticks` ticks of `v -> alpha * v + beta * k`, in float64: (A, B)."""
     scale, shift = 1.0, 0.0
-    while ticks:
+    while ticks > 0:
         if ticks & 1:
             scale, shift = scale * alpha, alpha * shift + beta
         alpha, beta = alpha * alpha, alpha * beta + beta

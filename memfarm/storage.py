@@ -176,16 +176,24 @@ def _map(fd: int, size: int, mode: Mode) -> mmap.mmap:
     if mode == "c":
         return mmap.mmap(fd, size, flags=mmap.MAP_PRIVATE | _NORESERVE, prot=mmap.PROT_READ | mmap.PROT_WRITE)
     prot = mmap.PROT_READ if mode == "r" else mmap.PROT_READ | mmap.PROT_WRITE
-    return mmap.mmap(fd, size, flags=mmap.MAP_SHARED, prot=prot)
+    mapped = mmap.mmap(fd, size, flags=mmap.MAP_SHARED, prot=prot)
+    if mode != "r":
+        # A fault in a hole would read ahead over more holes: megabytes of zeros for one page that is wanted.
+        _advise(mapped, "MADV_RANDOM")
+    return mapped
 
 
 def _stay_sparse(mapped: mmap.mmap) -> None:
     """Keep one touched cell from becoming a 2 MB huge page."""
-    if hasattr(mmap, "MADV_NOHUGEPAGE"):
+    _advise(mapped, "MADV_NOHUGEPAGE")
+
+
+def _advise(mapped: mmap.mmap, advice: str) -> None:
+    if hasattr(mmap, advice):
         try:
-            mapped.madvise(mmap.MADV_NOHUGEPAGE)
+            mapped.madvise(getattr(mmap, advice))
         except OSError as error:
-            if error.errno != errno.EINVAL:  # EINVAL: a kernel without huge pages, nothing to keep off
+            if error.errno != errno.EINVAL:  # EINVAL: a kernel that knows nothing of it
                 raise
 
 

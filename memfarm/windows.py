@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from memfarm import arrays
-from memfarm.channels import SEEN, Channel, Static
+from memfarm.channels import REMEMBERED, SEEN, Channel, Static
 from memfarm.errors import ChannelError, ConfigError, ShapeError, did_you_mean
+from memfarm.events import SparseEvents
 from memfarm.kernels import Grid, Windows
 
 Points = tuple[ArrayLike, ArrayLike, ArrayLike, ArrayLike]
@@ -17,8 +18,11 @@ Int32s = NDArray[np.int32]
 PointColumn = tuple[int, Int32s, Int32s, Int32s, NDArray[np.float32], bool]
 
 MOST_THREADS: Final = 256
-GROUND: Final = frozenset({"OBSTACLES", "TERRAIN_COST", "VISIBILITY", "SELF_HP"})
-"""What `mask_by_visibility` never hides: the ground itself, and the agent's own state."""
+MOST_LAYERS: Final = 2**31 - 1
+GROUND: Final = frozenset({"OBSTACLES", "TERRAIN_COST", "VISIBILITY", "SELF_HP", "GOAL", *REMEMBERED})
+"""What `mask_by_visibility` never hides: the ground itself, and the agent's own state and mind."""
+NOT_AT_THE_CENTRE: Final = frozenset({"ALLIES_HP"})
+"""Whose points are not painted into the centre of a window: nobody is an ally of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +32,7 @@ class Stored:
     grid: Grid
     lane: int
     channel: Channel
+    copies: int = 1
 
 
 class WindowCutter:
@@ -48,9 +53,11 @@ class WindowCutter:
         check_open: Callable[[], None],
         normalize: bool = False,
         mask_by_visibility: bool = False,
+        sparse: SparseEvents | None = None,
     ) -> None:
         check_radius(radius)
-        known = {*stored, *SEEN}
+        self._events = {name: sparse for name in channels if sparse is not None and name in sparse.names}
+        known = {*stored, *SEEN, *REMEMBERED, *(sparse.names if sparse is not None else ())}
         for name in channels:
             if name not in known:
                 raise ChannelError(f"there is no channel {name!r}; {did_you_mean(name, known)}")
@@ -64,8 +71,10 @@ class WindowCutter:
         self._shape = shape
         self._check_open = check_open
         self._index = {name: index for index, name in enumerate(self.channels)}
-        self._seen = [name for name in self.channels if name not in stored]
+        self._seen = [name for name in self.channels if name not in stored and name not in self._events]
+        self._normalize = normalize
         self._plan = _plan(stored, self.channels, radius, normalize, mask_by_visibility)
+        self._layered = _Layered(stored, radius, mask_by_visibility)
 
     @property
     def side(self) -> int:
@@ -81,14 +90,17 @@ class WindowCutter:
         centres: Mapping[str, ArrayLike] | None = None,
         points: Mapping[str, Points] | None = None,
         threads: int = 1,
+        layers: Mapping[str, ArrayLike] | None = None,
     ) -> NDArray[np.float32]:
         """Cut the windows around the cells `(copy, y, x)`, int32 `(N,)`, into `out`: float32 `(N, S, S, C)`.
 
         out: written in place and returned; a new array where None.
         centres: for channels no grid stores: the value `(N,)` at the centre cell, 0 around it.
         points: for channels no grid stores: `(copy, y, x, value)` arrays `(P,)`, each painted into every
-            window that sees it (the larger value wins), but for the window's own centre cell.
+            window that sees it (the larger value wins); ALLIES_HP leaves out the window's own centre cell.
         threads: how many threads share the batch; they end with the call.
+        layers: for points that only some of the windows of a copy see: the layer `(N,)` that each window sees, any
+            number of 0 or more. The first of the four arrays of such points is then their layer, not their copy.
         Raises ShapeError, DTypeError, ValueRangeError or ChannelError before anything is written.
         """
         self._check_open()
@@ -101,26 +113,69 @@ class WindowCutter:
             (self._column(name), arrays.numbers(name, values, (count,), np.float32))
             for name, values in (centres or {}).items()
         ]
-        point_columns = [self._point_column(name, parts) for name, parts in (points or {}).items()]
-        self._plan.observe(copy, y, x, out, centre_columns, point_columns, threads)
+        points, layers = points or {}, layers or {}
+        if not layers.keys() <= points.keys():
+            raise ChannelError(f"layers are of points, got layers of {sorted(layers)} and points of {sorted(points)}")
+        columns = {name: self._point_column(name, parts, name in layers) for name, parts in points.items()}
+        sights = {
+            name: arrays.cells(seen, y, x, copies=MOST_LAYERS, shape=self._shape) for name, seen in layers.items()
+        }
+        events = [self._event_column(name, sparse) for name, sparse in self._events.items()]
+        plain = [column for name, column in columns.items() if name not in layers]
+        self._plan.observe(copy, y, x, out, centre_columns, [*plain, *events], threads)
+        for name, sight in sights.items():
+            out[..., self._index[name]] = self._layered.cut(name, sight, columns[name], threads)
         return out
 
-    def _point_column(self, name: str, parts: Points) -> PointColumn:
+    def _point_column(self, name: str, parts: Points, layered: bool) -> PointColumn:
         if len(parts) != 4:
             raise ShapeError(f"points of {name} must be (copy, y, x, values), got {len(parts)} parts")
-        copy, y, x = arrays.cells(*parts[:3], copies=self._copies, shape=self._shape)
-        return self._column(name), copy, y, x, arrays.numbers(name, parts[3], copy.shape, np.float32), True
+        copies = MOST_LAYERS if layered else self._copies
+        copy, y, x = arrays.cells(*parts[:3], copies=copies, shape=self._shape)
+        values = arrays.numbers(name, parts[3], copy.shape, np.float32)
+        return self._column(name), copy, y, x, values, name in NOT_AT_THE_CENTRE
+
+    def _event_column(self, name: str, sparse: SparseEvents) -> PointColumn:
+        copy, y, x, values = sparse.points(name)
+        if self._normalize:
+            values /= np.float32(sparse.channel(name).high)
+        return self._index[name], copy, y, x, values, False
 
     def _column(self, name: str) -> int:
         if name not in self._seen:
-            known = ", ".join(self._seen) or "channels that no grid stores"
+            known = ", ".join(self._seen) or "channels that come from agents"
             raise ChannelError(f"centres and points are for {known}, got {name!r}")
         return self._index[name]
 
 
+class _Layered:
+    """Cuts the windows of one channel of layered points.
+
+    The compiled call knows one copy a window. A grid with one copy serves every copy index, so that beside such a
+    grid alone a layer can stand in its place.
+    """
+
+    def __init__(self, stored: Mapping[str, Stored], radius: int, mask_by_visibility: bool) -> None:
+        self._stored = {name: place for name, place in stored.items() if place.copies == 1}
+        self._radius = radius
+        self._masked = mask_by_visibility
+        self._plans: dict[str, Windows] = {}
+
+    def cut(self, name: str, sight: arrays.Cells, column: PointColumn, threads: int) -> NDArray[np.float32]:
+        """The windows float32 `(N, S, S)` of the points of `column` around the cells `sight` (layer, y, x); new."""
+        if not self._stored:
+            raise ChannelError("layers need a stored channel in one copy, got none; store an environmental group")
+        if name not in self._plans:
+            self._plans[name] = _plan(self._stored, (name,), self._radius, False, self._masked)
+        side = 2 * self._radius + 1
+        out = np.empty((len(sight[0]), side, side, 1), np.float32)
+        self._plans[name].observe(*sight, out, [], [(0, *column[1:])], threads)
+        return out[..., 0]
+
+
 def check_stored(channels: Sequence[str]) -> None:
     """Raise ChannelError where one of `channels` comes from the agents, who are not asked here."""
-    seen = [name for name in channels if name in SEEN]
+    seen = [name for name in channels if name in (*SEEN, "KNOWN_EMPTY")]
     if seen:
         raise ChannelError(f"{', '.join(seen)} come from agents, not from a grid; hand them to World.windows()")
 

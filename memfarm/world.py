@@ -20,9 +20,10 @@ from memfarm.errors import (
     WorldFormatError,
     did_you_mean,
 )
+from memfarm.events import Events, SparseEvents, check_sparse
 from memfarm.founding import Layers
 from memfarm.grid import ChannelGrid, How
-from memfarm.managers import EnvironmentalGridManager, Events, ResourceManager, TemporalGridManager
+from memfarm.managers import EnvironmentalGridManager, ResourceManager, TemporalGridManager
 from memfarm.manifest import FILE, GridEntry, Manifest
 from memfarm.memmap_manager import MemmapManager
 from memfarm.windows import WindowCutter, check_stored
@@ -37,12 +38,15 @@ class World:
     boundary: "wall" or "wrap". seed: kept in the manifest, for whoever made the world.
     terrain: layers for OBSTACLES, TERRAIN_COST, VISIBILITY, CAPACITY. map: a world folder whose environmental
         grid is mapped read-only instead, shared with every process that does the same.
-    channels: `{group: channels}` in place of the standard ones of `memfarm.channels.GROUPS`.
+    channels: `{group: channels}` in place of the standard and the registered ones (`memfarm.channels`).
+    sparse: temporal channels that are not stored: their events are seen in the tick they fall into, and the next.
     path: the folder to make and keep the world in; None: a new folder in `memmap.directory`, or scratch.
     name, simulation_id: parts of that new folder's name.
 
-    With `memmap.mode` "r+", "r" or "c" the world in `path` is opened instead, and must have been made with the
-    same shape, dtype and channels. Raises ConfigError, ShapeError, StorageError, WorldFormatError.
+    With `memmap.mode` "r+", "r" or "c" the world in `path` (None: in `memmap.directory`) is opened instead, and must
+    have been made with the same shape, dtypes and channels; `shape=None` takes what it has.
+
+    Raises ConfigError, ChannelError, ShapeError, StorageError, WorldFormatError.
     """
 
     def __init__(
@@ -56,6 +60,7 @@ class World:
         terrain: Layers | None = None,
         map: str | os.PathLike[str] | None = None,  # noqa: A002 - the door's own word
         channels: Mapping[str, Sequence[Channel]] | None = None,
+        sparse: Sequence[Channel] = (),
         path: str | os.PathLike[str] | None = None,
         name: str = "world",
         simulation_id: str | None = None,
@@ -69,13 +74,20 @@ class World:
             "boundary": boundary,
             "terrain": terrain,
             "map": None if map is None else Path(map).absolute(),
-            "channels": channels,
+            "sparse": tuple(sparse),
         }
-        there = None if memmap.mode == "w+" else founding.existing(path, memmap, terrain)
+        there = None
+        if memmap.mode != "w+":
+            path = founding.existing_folder(path, memmap, terrain)
+            there = Manifest.read(path)
         manifest = founding.plan(shape, copies, memmap, seed, boundary, terrain, map, channels, there)
-        if there is not None:
+        own = {g: e.parsed_channels() for g, e in manifest.grids.items() if map is None or g != "environmental"}
+        self._recipe["channels"] = own  # as they are here and now: another process may have registered others
+        check_sparse(sparse, [name for entry in manifest.grids.values() for name in entry.names()])
+        self.sparse = SparseEvents(sparse, manifest.shape, manifest.copies)
+        if there is not None and path is not None:
             there.check_same(manifest, str(path))
-            self._setup(Path(str(path)).absolute(), there, memmap)
+            self._setup(Path(path).absolute(), there, memmap)
         else:
             folder = founding.make_folder(path, memmap, name, manifest.shape, simulation_id)
             self._found(manifest, terrain, folder, memmap)
@@ -87,7 +99,7 @@ class World:
                 for layer, values in terrain.layers().items():
                     self.environmental.set(layer, values)
             if folder is not None:
-                self._write_manifest()
+                self._write_manifest(folder)
         except BaseException:
             if folder is not None:  # new and ours: nothing half made stays
                 shutil.rmtree(folder)
@@ -104,7 +116,9 @@ class World:
             raise ConfigError("World.open reads a world that exists; make a new one with World(shape, path=...)")
         world = cls.__new__(cls)
         world._recipe = {}
-        world._setup(Path(path).absolute(), Manifest.read(Path(path)), MemmapConfig(mode=mode))
+        manifest = Manifest.read(Path(path))
+        world.sparse = SparseEvents((), manifest.shape, manifest.copies)
+        world._setup(Path(path).absolute(), manifest, MemmapConfig(mode=mode))
         return world
 
     def _setup(self, folder: Path | None, manifest: Manifest, memmap: MemmapConfig) -> None:
@@ -191,7 +205,7 @@ class World:
         if self._owned() and self.path is not None:
             self._manager.flush()
             self._clock.flush()
-            self._write_manifest()
+            self._write_manifest(self.path)
 
     def _owned(self) -> bool:
         """Whether this process is the one that may write the files."""
@@ -202,10 +216,9 @@ class World:
         if self._closed:
             return
         self._closed = True
-        deleting = self._memmap.delete_on_close and self._owned() and self.path is not None
         try:
-            if deleting:
-                files.remove([*self._clock.paths, Path(str(self.path)) / FILE])
+            if self.path is not None and self._owned() and self._memmap.delete_on_close:
+                files.remove([*self._clock.paths, self.path / FILE])
             else:
                 self._flush()
         finally:
@@ -215,7 +228,7 @@ class World:
             if self._shared_map is not None:
                 self._shared_map.close()
 
-    def _write_manifest(self) -> None:
+    def _write_manifest(self, folder: Path) -> None:
         grids = {
             group: GridEntry.of(grid.channels, grid.copies, grid.dtype, grid.backend)
             for group, grid in self.grids.items()
@@ -228,7 +241,7 @@ class World:
             tick=self.tick,
             map=self._map,
             grids=grids,
-        ).write(Path(str(self.path)))
+        ).write(folder)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """A named world travels as its path, opened to read; a scratch world as its recipe, made anew."""
@@ -241,14 +254,18 @@ class World:
     def advance(self, ticks: int = 1) -> None:
         """Let `ticks` pass for every layer: decay, regrowth. Costs the same for every size of world."""
         self.check_open()
-        if not self.resources.grid.writable:
-            raise ReadOnlyError("the clock of a world that was opened with mode='r' stands; open it with 'r+' or 'c'")
+        self._check_writable("a tick")
         grids = (self.resources.grid, self.temporal.grid)
         tick = max(grid.later(ticks) for grid in grids)  # refused before the first one moves
         for grid in grids:
             grid.advance(ticks)
+        self.sparse.advance(ticks)
         self.tick = tick
         self._clock.arrays["clock"][0] = tick
+
+    def _check_writable(self, what: str) -> None:
+        if not self.resources.grid.writable:
+            raise ReadOnlyError(f"a world opened with mode='r' stands still, got {what}; open it with 'r+' or 'c'")
 
     def reset(self, copies: ArrayLike | None = None) -> None:
         """Empty fields and refill resources of `copies` (indices or bool mask; None: all); the ground stays.
@@ -256,8 +273,9 @@ class World:
         Costs one increment a copy, whatever the world measures.
         """
         self.check_open()
+        self.temporal.grid.reset(copies)  # first: it is refused where a field is somebody's capacity
         self.resources.grid.reset(copies)
-        self.temporal.grid.reset(copies)
+        self.sparse.reset(copies)
 
     def grid_of(self, name: str) -> ChannelGrid:
         """The grid that stores channel `name`."""
@@ -299,7 +317,7 @@ class World:
     def windows(
         self, channels: Sequence[str], radius: int, *, normalize: bool = True, mask_by_visibility: bool = False
     ) -> WindowCutter:
-        """A WindowCutter over any of the world's channels (and SELF_HP, ALLIES_HP, which callers hand in).
+        """A WindowCutter over any of the world's channels (and those that callers hand in: see WindowCutter).
 
         normalize: values as shares of each channel's range, in [0, 1]. mask_by_visibility: what lies in a cell is
         scaled by the cell's VISIBILITY.
@@ -315,6 +333,7 @@ class World:
             check_open=self.check_open,
             normalize=normalize,
             mask_by_visibility=mask_by_visibility,
+            sparse=self.sparse,
         )
 
     def observe(
@@ -339,10 +358,18 @@ class World:
         self.check_open()
         self.environmental.set(name, values)
 
-    def deposit_temporal_events(self, name: str, events: Events, copy: ArrayLike = 0) -> None:
-        """Add `(y, x, value)` events to a temporal channel, up to its highest value."""
+    def deposit_temporal_events(self, name: str, events: Events, copy: ArrayLike = 0, accumulate: bool = True) -> None:
+        """Leave `(y, x, value)` events in a temporal channel, stored or sparse, up to its highest value.
+
+        events: arrays `(y, x, value)`, or a sequence of such triples; values 0 or more. copy: the world, or one an
+        event `(N,)`. accumulate: add to what is there (False: the larger of both stays).
+        """
         self.check_open()
-        self.temporal.deposit(name, events, clip_max=self.temporal.channel(name).high, copy=copy)
+        if name in self.sparse.names:
+            self._check_writable("an event")
+            self.sparse.deposit(name, events, copy, accumulate)
+        else:
+            self.temporal.deposit(name, events, accumulate, self.temporal.channel(name).high, copy)
 
     def info(self) -> dict[str, Any]:
         """What the world is and holds, JSON-able: shape, clock, channels and laws, tiles written, bytes."""

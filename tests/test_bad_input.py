@@ -37,7 +37,7 @@ Call = tuple[str, tuple[Any, ...], dict[str, Any], type[MemfarmError], str]
 
 
 def call(verb: str, *args: Any, error: type[MemfarmError], says: str, **kwargs: Any) -> Any:
-    return pytest.param((verb, args, kwargs, error, says), id=f"{verb}{args}{kwargs or ''}"[:100])
+    return pytest.param((verb, args, kwargs, error, says), id=f"{verb}: {says}")
 
 
 COORDINATES: list[tuple[tuple[Any, Any, Any], type[MemfarmError], str]] = [
@@ -122,7 +122,7 @@ CALLS = [
         *AT,
         2,
         ["TRAILS"],
-        np.zeros((2, 5, 1, 5), np.float32).swapaxes(2, 3),
+        np.zeros((5, 2, 5, 1), np.float32).swapaxes(0, 1),
         error=ShapeError,
         says="C-cont",
     ),
@@ -201,7 +201,7 @@ GRID_CALLS = [
     call("window", "A", 0, 1, 0, 1, True, error=ShapeError, says="copy"),
     call("stamp_windows", ["A"], 0, 1, 1, np.zeros((1, 2, 2, 1)), error=ShapeError, says="odd"),
     call("stamp_windows", ["A"], 0, 1, 1, np.zeros((3, 3, 1)), error=ShapeError, says="odd"),
-    call("stamp_windows", ["A", "B"], 0, 1, 1, WINDOW, error=ShapeError, says="shape"),
+    call("stamp_windows", ["A", "B"], 0, 1, 1, np.zeros((1, 3, 3, 3)), error=ShapeError, says="shape"),
     call("stamp_windows", ["A"], 0, [1, 2], 1, WINDOW[:, :, :2], error=ShapeError, says="odd"),
     call("stamp_windows", ["A"], 0, 1, 30, WINDOW, error=ShapeError, says="20x30"),
     call("stamp_windows", ["A"], 0, 1, 1, WINDOW * NAN, error=ValueRangeError, says="finite"),

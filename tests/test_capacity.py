@@ -33,7 +33,7 @@ LIMIT_CHANGES: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("change", LIMIT_CHANGES)
-@pytest.mark.parametrize("past", ["written", "aged", "stale", "reset"])
+@pytest.mark.parametrize("past", ["written", "just written", "aged", "stale", "reset"])
 @pytest.mark.parametrize("limit_dtype", ["float32", "uint8", "float64"])
 def test_a_new_capacity_keeps_what_lies_there(change: str, past: str, limit_dtype: str) -> None:
     ground, food = linked(limit_dtype=limit_dtype)
@@ -42,7 +42,7 @@ def test_a_new_capacity_keeps_what_lies_there(change: str, past: str, limit_dtyp
         food.scatter("SAP", [0, 1], [2, 3], [3, 0], [0.4, 0.6])
     if past == "reset":
         food.reset([1])
-    food.advance(food.epoch + 2 if past == "stale" else 3)
+    food.advance({"stale": food.epoch + 2, "just written": 0}.get(past, 3))
     ground.advance(food.tick)
     before = {(name, copy): food[name, copy, :, :] for name in food.names for copy in range(2)}
     LIMIT_CHANGES[change](ground)
@@ -57,6 +57,17 @@ def test_a_new_capacity_keeps_what_lies_there(change: str, past: str, limit_dtyp
             grown = wanted + 0.05 * limit if name == "FOOD" else wanted + 0.1 * (limit - wanted)
             wanted = np.minimum(grown, limit)
         np.testing.assert_allclose(food[name, copy, :, :], wanted, rtol=0, atol=5e-6)
+
+
+def test_without_a_past_a_copy_starts_at_its_fill() -> None:
+    ground, food = linked()
+    for capacity in (0.2, 0.4, 0.3):
+        ground.write("LIMIT", np.full((6, 8), capacity))
+        assert (food["FOOD", 1, :, :] == np.float32(capacity)).all(), "min(fill, capacity), whatever it was before"
+    assert food.stats().live == 0
+    food.advance(1)
+    ground.write("LIMIT", np.full((6, 8), 1.0))
+    np.testing.assert_allclose(food["FOOD", 1, :, :], 0.3, atol=1e-6)
 
 
 def test_a_capacity_is_not_changed_at_one_go() -> None:
@@ -85,7 +96,13 @@ def test_a_capacity_in_the_same_grid() -> None:
     grid.link("FOOD", grid)
     grid.advance(4)
     grid.write("LIMIT", np.full((2, 4), 0.2))
-    np.testing.assert_allclose(grid["FOOD", :, :], np.repeat([[0.2], [0.4]], 2, axis=0) * np.ones((4, 4)), atol=1e-6)
+    wanted = np.repeat([[0.2], [0.4]], 2, axis=0) * np.ones((4, 4))
+    np.testing.assert_allclose(grid["FOOD", :, :], wanted, atol=1e-6)
+    with pytest.raises(ChannelError, match="capacity"):
+        grid.stamp_windows(["LIMIT"], 0, 2, 2, np.zeros((1, 1, 1, 1)))
+    grid.reset()
+    assert (grid["LIMIT", :, :] == 1).all()
+    assert (grid["FOOD", :, :] == 0).all()
 
 
 def test_links_that_cannot_be() -> None:

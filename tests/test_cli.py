@@ -22,8 +22,9 @@ Command = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture(autouse=True)
-def torch_as_it_was() -> Iterator[None]:
+def one_thread() -> Iterator[None]:
     threads = torch.get_num_threads()
+    torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
 
@@ -31,6 +32,8 @@ def torch_as_it_was() -> Iterator[None]:
 @pytest.fixture
 def memfarm(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> Command:
     """Run the command line; its exit status, stdout and stderr."""
+
+    monkeypatch.setenv("OMP_WAIT_POLICY", "PASSIVE")  # the demo would set it
 
     def run_it(*arguments: object) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["memfarm", *map(str, arguments)])
@@ -129,6 +132,7 @@ def test_build_replaces_a_world_by_force_only_and_nothing_but_a_world(
         (("build", "noise", "new", "--food-share", "nan"), "food_share"),
         (("demo", "--agents", 10, "--worlds", 3), "multiple of worlds=3"),
         (("demo", "--seconds", 0), "seconds"),
+        (("demo", "--device", "moon"), "device"),
         (("demo", "--map", "nowhere.npy", "--seconds", 1), "nowhere.npy"),
     ],
 )
@@ -143,6 +147,7 @@ def test_an_error_is_one_line_on_stderr_and_exit_status_2(
     assert say in err
     assert "Traceback" not in err
     assert not (tmp_path / "new").exists()
+    assert not list(tmp_path.rglob("*.part*"))
 
 
 def test_what_is_no_command_is_told_so(memfarm: Command) -> None:
@@ -186,6 +191,7 @@ def test_the_demo_leaves_a_world_a_curve_a_film_and_a_report(
 ) -> None:
     for name, value in (("TICKS", 12), ("SEEDS", 2)):
         monkeypatch.setattr(run, name, value)
+    monkeypatch.setattr("os.cpu_count", lambda: 1)  # small tensors on two threads wait for each other
     monkeypatch.setattr(run, "FILM", {"start": 2, "ticks": 3, "side": 16})
     out = tmp_path / "demo"
     arguments = ("demo", "--map", heights, "--agents", 16, "--worlds", 2, "--seconds", 0.01, "--out", out)

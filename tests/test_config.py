@@ -50,7 +50,7 @@ class OtherConfig(SimulationConfig):
 
 def test_the_defaults_are_those_of_the_design() -> None:
     config = SimulationConfig()
-    assert config.world == WorldConfig(shape=(64, 64), boundary="wall", map=None, max_cycles=500)
+    assert config.world == WorldConfig(shape=None, boundary="wall", map=None, max_cycles=500, sparse_channels=())
     assert config.observation == ObservationConfig(radius=5, channels=None, mask_by_visibility=False)
     assert (config.observation.gamma_dmg, config.observation.gamma_trail, config.observation.gamma_sig) == (
         0.85,

@@ -136,9 +136,11 @@ def test_total_size_and_clock() -> None:
     assert manager.total_size_bytes() == 2 * 4096 + 2 * 8 + 2 * 16 + 4096 + 8 + 16
     manager.advance(2)
     assert (manager.get_window("A", 0, 32, 0, 32) == 0.25).all()
-    with pytest.raises(ConfigError):
-        manager.advance(-1)
-    assert [manager.get(name).tick for name in ("one", "two")] == [2, 2]
+    manager.create("three", [Channel("C", Decay(0.0))])  # its epochs of one tick end first
+    for ticks in (-1, 2**33):
+        with pytest.raises(ConfigError):
+            manager.advance(ticks)
+    assert [manager.get(name).tick for name in ("one", "two", "three")] == [2, 2, 2]
 
 
 @pytest.mark.parametrize("delete", [None, True, False])

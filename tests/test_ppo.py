@@ -1,4 +1,5 @@
 import heapq
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,6 +18,15 @@ from memfarm.demo.policies import EAT, GreedyChooser, LearnedChooser, RandomChoo
 from memfarm.examples.ppo import Learner, Policy, Rollout, Settings, advantages, draw
 
 SIDE, CHANNELS, ACTIONS = 7, 2, 6
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    """Small tensors on several threads wait for each other wherever cores are busy."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 class Beacons:
@@ -114,7 +124,7 @@ def test_advantages_are_the_surprises_up_to_the_end_of_the_life(
 
 
 def test_it_learns() -> None:
-    learner = Learner(Beacons(128), Settings(steps=16, gamma=0.5, seed=1))
+    learner = Learner(Beacons(128), Settings(steps=16, minibatches=4, gamma=0.5, seed=1))
     first = learner.iterate(0.0)["reward"]
     for step in range(20):
         last = learner.iterate(step / 20)
@@ -127,7 +137,7 @@ def test_it_learns() -> None:
 
 def test_a_rollout_is_what_the_environment_saw() -> None:
     env = Beacons(16, ends=0.4)
-    learner = Learner(env, Settings(steps=8))
+    learner = Learner(env, Settings(steps=8, minibatches=2))
     learner.collect()
     ticks = learner.rollout
     for t, tick in enumerate(env.log):
@@ -147,7 +157,7 @@ def test_a_rollout_is_what_the_environment_saw() -> None:
 def test_ticks_that_only_reset_teach_nothing() -> None:
     learned = []
     for garbage in (0.0, 5.0):
-        learner = Learner(Beacons(32, ends=0.3), Settings(steps=8))
+        learner = Learner(Beacons(32, ends=0.3), Settings(steps=8, minibatches=2))
         learner.collect()
         resetting = learner.rollout.done[:-1]
         assert resetting.any()
@@ -159,9 +169,17 @@ def test_ticks_that_only_reset_teach_nothing() -> None:
     assert torch.equal(*learned)
 
 
+def test_a_minibatch_may_hold_a_single_tick() -> None:
+    learner = Learner(Beacons(2), Settings(steps=3, minibatches=16))
+    for _ in range(3):
+        statistics = learner.iterate(0.0)
+    assert all(np.isfinite(value) for value in statistics.values())
+    assert torch.isfinite(parameters(learner)).all()
+
+
 def test_the_same_seed_learns_the_same() -> None:
     torch.manual_seed(0)
-    one, two, other = (Learner(Beacons(16), Settings(steps=4, seed=seed)) for seed in (3, 3, 4))
+    one, two, other = (Learner(Beacons(16), Settings(steps=4, minibatches=2, seed=seed)) for seed in (3, 3, 4))
     for learner in (one, two, other):
         learner.iterate(0.0)
         torch.rand(7)  # whoever else draws from torch's own generator changes nothing
@@ -170,12 +188,12 @@ def test_the_same_seed_learns_the_same() -> None:
 
 
 def test_a_checkpoint_goes_on_where_it_ended(tmp_path: Path) -> None:
-    learner = Learner(Beacons(16), Settings(steps=4))
+    learner = Learner(Beacons(16), Settings(steps=4, minibatches=2))
     learner.iterate(0.0)
     learner.save(tmp_path / "checkpoint.pt")
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint.pt"]
     assert torch.load(tmp_path / "checkpoint.pt", weights_only=True)["settings"]["steps"] == 4
-    resumed = [Learner(Beacons(16), Settings(steps=4)) for _ in range(2)]
+    resumed = [Learner(Beacons(16), Settings(steps=4, minibatches=2)) for _ in range(2)]
     for again in resumed:
         again.load(tmp_path / "checkpoint.pt")
         assert torch.equal(parameters(again), parameters(learner))

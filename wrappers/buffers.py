@@ -1,6 +1,7 @@
 """Buffers to write into: a new one each time, recycled only when nothing refers to it any more."""
 
 import sys
+from collections.abc import Callable
 from typing import Any, Final, Protocol
 
 import numpy as np
@@ -14,14 +15,17 @@ class Buffers(Protocol):
         """A C-contiguous array of unspecified contents."""
 
 
+Make = Callable[[], NDArray[Any]]
+
+
 class OneBuffer:
     """The same array at every `take()`: what was written before is overwritten.
 
-    shape, dtype: of the array.
+    shape, dtype: of the array. make: what makes it, in place of `np.empty`.
     """
 
-    def __init__(self, shape: tuple[int, ...], dtype: DTypeLike) -> None:
-        self._buffer: Final = np.empty(shape, dtype)
+    def __init__(self, shape: tuple[int, ...], dtype: DTypeLike, *, make: Make | None = None) -> None:
+        self._buffer: Final = np.empty(shape, dtype) if make is None else make()
 
     def take(self) -> NDArray[Any]:
         """The one buffer, as it was left."""
@@ -33,6 +37,8 @@ class BufferPool:
 
     shape, dtype: of every array.
     patience: a buffer that no `take()` needed for that many calls is given back to the system.
+    make: what makes an array of that shape and dtype, in place of `np.empty`. It must own its memory, or its `base`
+        must not be an array.
 
     A buffer counts as referred to while the array handed out lives, or any view of it, slice, transpose, memoryview,
     torch tensor made from it or tensor's view. All of these hold a reference that ends at the pool's own array:
@@ -42,11 +48,18 @@ class BufferPool:
     The memory a pool holds is that of the most arrays alive at once. One thread at a time.
     """
 
-    def __init__(self, shape: tuple[int, ...], dtype: DTypeLike = np.float32, *, patience: int = 1024) -> None:
-        self._shape: Final = shape
-        self._dtype: Final = np.dtype(dtype)
+    def __init__(
+        self,
+        shape: tuple[int, ...],
+        dtype: DTypeLike = np.float32,
+        *,
+        patience: int = 1024,
+        make: Make | None = None,
+    ) -> None:
+        kind = np.dtype(dtype)
+        self._make: Final[Make] = make or (lambda: np.empty(shape, kind))
         self._patience: Final = patience
-        self._buffers: list[NDArray[Any]] = []  # each owns its memory, or a view's base would not end here
+        self._buffers: list[NDArray[Any]] = []  # a view's base ends at each of them
         self._last_take: list[int] = []
         self._takes = 0
 
@@ -59,7 +72,7 @@ class BufferPool:
         self._takes += 1
         index = _first_idle(self._buffers, _IDLE)
         if index == len(self._buffers):
-            self._buffers.append(np.empty(self._shape, self._dtype))
+            self._buffers.append(self._make())
             self._last_take.append(0)
         self._last_take[index] = self._takes
         view = self._buffers[index].view()  # its flags and shape are the caller's, the buffer's stay as they are

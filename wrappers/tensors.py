@@ -7,14 +7,18 @@ import torch
 from numpy.typing import NDArray
 
 from memfarm.errors import ConfigError, DTypeError
-from memfarm.wrappers.buffers import BufferPool, Buffers, OneBuffer
+from memfarm.wrappers.buffers import Buffers
+from memfarm.wrappers.mapped_buffers import empty, make_buffers
 
 DTYPES: Final = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
-def make_tensors(shape: tuple[int, int, int, int], device: str, dtype: str, copy: bool) -> "SharedTensors":
+def make_tensors(
+    shape: tuple[int, int, int, int], device: str, dtype: str, copy: bool, mapped_above: int | None = None
+) -> "SharedTensors":
     """What turns float32 windows of `shape` `(N, S, S, C)` into tensors `(N, C, S, S)`.
 
+    mapped_above: as for `WindowObservation`; what lies on an accelerator, and what is copied there, is not mapped.
     Raises ConfigError for a dtype other than float32, float16 and bfloat16, and for a device this machine lacks.
     """
     if dtype not in DTYPES:
@@ -29,8 +33,8 @@ def make_tensors(shape: tuple[int, int, int, int], device: str, dtype: str, copy
     if place.type != "cpu":
         return DeviceTensors(shape, place, DTYPES[dtype], copy)
     if dtype == "float32":
-        return SharedTensors(BufferPool(shape) if copy else OneBuffer(shape, np.float32))
-    return ConvertedTensors(shape, DTYPES[dtype], copy)
+        return SharedTensors(make_buffers(shape, np.float32, copy, mapped_above))
+    return ConvertedTensors(shape, DTYPES[dtype], copy, mapped_above)
 
 
 class SharedTensors:
@@ -65,11 +69,13 @@ class ConvertedTensors(SharedTensors):
     shape: `(N, S, S, C)`. copy: a tensor of its own for each call; otherwise one, overwritten.
     """
 
-    def __init__(self, shape: tuple[int, int, int, int], dtype: torch.dtype, copy: bool) -> None:
-        super().__init__(OneBuffer(shape, np.float32))
+    def __init__(
+        self, shape: tuple[int, int, int, int], dtype: torch.dtype, copy: bool, mapped_above: int | None = None
+    ) -> None:
+        super().__init__(make_buffers(shape, np.float32, False, mapped_above))
         self._dtype: Final = dtype
-        # NumPy has no bfloat16: the pool knows their bits
-        self._bits: Final[Buffers] = BufferPool(shape, np.int16) if copy else OneBuffer(shape, np.int16)
+        self._mapped_above: Final = mapped_above
+        self._bits: Final = make_buffers(shape, np.int16, copy, mapped_above)  # NumPy has no bfloat16
 
     def hand_out(self, windows: NDArray[np.float32]) -> torch.Tensor:
         """`windows` converted: `(N, C, S, S)`, channels_last."""

@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Final
 import numpy as np
 from gymnasium import logger, spaces
 from gymnasium.vector import AutoresetMode
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from pettingzoo import ParallelEnv
 
 from memfarm.envs.base import Config, GridEnv
@@ -14,6 +14,7 @@ from memfarm.envs.doors.arguments import configure, numpy_windows
 from memfarm.envs.doors.screen import Screen
 from memfarm.envs.options import checked_count, checked_render_mode
 from memfarm.errors import ActionError, did_you_mean
+from memfarm.events import Events
 from memfarm.world import World
 
 Observation = NDArray[np.float32]
@@ -135,6 +136,14 @@ class ParallelGridEnv(ParallelEnv):  # type: ignore[misc]  # pettingzoo has no t
         everyone = np.zeros(len(self.possible_agents), given.dtype)
         everyone[self._living] = given
         return everyone
+
+    def set_environmental_layer(self, name: str, values: ArrayLike) -> None:
+        """Set a whole layer of the ground to `values` `(height, width)`; see `GridEnv.set_environmental_layer`."""
+        self.core.set_environmental_layer(name, values)
+
+    def deposit_temporal_events(self, name: str, events: Events, accumulate: bool = True) -> None:
+        """Leave `(y, x, value)` events in a temporal channel; see `GridEnv.deposit_temporal_events`."""
+        self.core.deposit_temporal_events(name, events, accumulate=accumulate)
 
     def state(self) -> NDArray[np.float32]:
         """The whole world, float32 `(Ph, Pw, C)` in `state_space`; a new array. See `GridEnv.state`."""

@@ -7,18 +7,20 @@ import gymnasium
 import numpy as np
 from gymnasium import logger
 from gymnasium.vector import AutoresetMode
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from memfarm.envs.agents import Agents
 from memfarm.envs.base import Config, GridEnv
 from memfarm.envs.doors.arguments import configure, numpy_windows
+from memfarm.envs.spec import PlainSpec
 from memfarm.errors import ActionError
+from memfarm.events import Events
 from memfarm.world import World
 
 Observation = NDArray[np.float32]
 
 
-class SingleEnv(gymnasium.Env[Observation, Any]):
+class SingleEnv(PlainSpec, gymnasium.Env[Observation, Any]):
     """One agent alone in one world, as a Gymnasium environment; subclass it with an `environment`.
 
     config, arguments: the environment's own. render_mode: "rgb_array", "ansi" or None.
@@ -64,6 +66,14 @@ class SingleEnv(gymnasium.Env[Observation, Any]):
         windows, rewards, terminated, truncated, infos = self._windows.step(array[None])
         info = {"action_mask": infos["action_mask"][0]}
         return windows[0], float(rewards[0]), bool(terminated[0]), bool(truncated[0]), info
+
+    def set_environmental_layer(self, name: str, values: ArrayLike) -> None:
+        """Set a whole layer of the ground to `values` `(height, width)`; see `GridEnv.set_environmental_layer`."""
+        self.core.set_environmental_layer(name, values)
+
+    def deposit_temporal_events(self, name: str, events: Events, accumulate: bool = True) -> None:
+        """Leave `(y, x, value)` events in a temporal channel; see `GridEnv.deposit_temporal_events`."""
+        self.core.deposit_temporal_events(name, events, accumulate=accumulate)
 
     def state(self) -> NDArray[np.float32]:
         """The whole world, float32 `(Ph, Pw, C)` in `core.state_space`; see `GridEnv.state`."""

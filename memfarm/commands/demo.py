@@ -1,6 +1,7 @@
 """`memfarm demo`: watch a population learn on a real place."""
 
 import importlib.util
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -28,6 +29,8 @@ def demo(
     """Train a population in a world made from a real elevation map, and report how it did."""
     if importlib.util.find_spec("matplotlib") is None:
         raise ConfigError("the demo draws with matplotlib, which is not installed; pip install 'memfarm[demo]'")
+    # torch's threads that spin while they wait slow each other down several times where another program is at work
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from memfarm.demo.run import Options, run  # here: torch takes seconds to load, and no other command needs it
 
     terminal = console()

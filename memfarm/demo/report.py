@@ -146,11 +146,11 @@ def report(results: Results) -> str:
             f"| the world, logical | {sizes.logical} |",
             f"| the world, real size on disk | {sizes.disk} |",
             f"| tiles ever written | {info['written_share']:.1%} |",
-            f"| RssAnon, training (before) | {_words(results.memory.anon, results.memory_before.anon)} |",
-            f"| RssFile, training (before) | {_words(results.memory.file, results.memory_before.file)} |",
+            f"| RssAnon, training | {_words(results.memory.anon, results.memory_before.anon)} |",
+            f"| RssFile, training | {_words(results.memory.file, results.memory_before.file)} |",
             "",
             "RssAnon is the process's own memory, torch's and the rollout's; RssFile counts the mapped pages of the "
-            "world, which the kernel can drop and share, and of libraries.",
+            "world, which the kernel can drop and share, and of libraries. In brackets: before the world was made.",
             "",
         ]
     )

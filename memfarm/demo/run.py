@@ -56,6 +56,11 @@ class Options:
             )
         if not self.seconds > 0.0:
             raise ConfigError(f"seconds must be above 0, got {self.seconds}")
+        try:
+            torch.zeros(1, device=self.device)
+        except (RuntimeError, AssertionError) as error:  # torch without CUDA asserts
+            reason = str(error).partition("\n")[0]
+            raise ConfigError(f"device must be one that torch can use here, got {self.device!r}: {reason}") from error
 
 
 def run(options: Options, console: Console) -> Results:

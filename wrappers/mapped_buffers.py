@@ -1,0 +1,55 @@
+"""Where large buffers lie: in anonymous memory, or above a size in mapped files without a name."""
+
+import errno
+import math
+import mmap
+import os
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from memfarm.errors import StorageError
+from memfarm.files import open_scratch
+from memfarm.wrappers.buffers import BufferPool, Buffers, OneBuffer
+
+MAPPED_ABOVE: Final = 64 << 20
+"""Bytes of a buffer above which `MemmapConfig.use_for_observations` puts it into a file."""
+
+PIECE: Final = 1 << 30  # a reservation; a signal is answered between two of them
+
+
+def empty(shape: tuple[int, ...], dtype: DTypeLike, mapped_above: int | None) -> NDArray[Any]:
+    """A new array of unspecified contents; in a file (`mapped_array`) where it has more than `mapped_above` bytes."""
+    if mapped_above is None or math.prod(shape) * np.dtype(dtype).itemsize <= mapped_above:
+        return np.empty(shape, dtype)
+    return mapped_array(shape, dtype)
+
+
+def mapped_array(shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
+    """A new C-contiguous array of zeros, the whole of a mapped file without a name in the scratch folder.
+
+    Its pages count as file-backed memory (RssFile), which the system writes out and takes back when it needs room; the
+    file is gone with the last array, view or tensor of it. The disk is reserved at once. Raises StorageError where
+    there is no room, or no shape to map.
+    """
+    size = math.prod(shape) * np.dtype(dtype).itemsize
+    fd = open_scratch()
+    try:
+        os.ftruncate(fd, size)
+        for start in range(0, size, PIECE):
+            os.posix_fallocate(fd, start, min(PIECE, size - start))
+        mapped = mmap.mmap(fd, size)
+    except (OSError, ValueError) as error:
+        message = f"an observation of {size} bytes cannot be mapped: {error}; use a folder with room (MEMFARM_SCRATCH)"
+        raise StorageError(getattr(error, "errno", None) or errno.EINVAL, message) from error
+    finally:
+        os.close(fd)
+    return np.ndarray(shape, dtype, buffer=mapped)  # at one remove: every view's `base` is this array
+
+
+def make_buffers(shape: tuple[int, ...], dtype: DTypeLike, copy: bool, mapped_above: int | None = None) -> Buffers:
+    """A `BufferPool`, or where not `copy` one buffer, of arrays that lie where `empty` puts them."""
+    if copy:
+        return BufferPool(shape, dtype, make=lambda: empty(shape, dtype, mapped_above))
+    return OneBuffer(shape, dtype, make=lambda: empty(shape, dtype, mapped_above))
