@@ -178,17 +178,17 @@ class GridEnv(PlainSpec, VectorEnv[Any, Any, NDArray[Any]]):
         return self._own(), rewards.astype(np.float64), terminated, truncated, {**infos, **self._infos()}
 
     def set_environmental_layer(self, name: str, values: ArrayLike) -> None:
-        """Set a whole layer of the ground, OBSTACLES say, to `values` `(height, width)`, for all worlds of the batch.
+        """Set a whole layer of the ground, OBSTACLES say, to `values` `(height, width)`, for all worlds and episodes.
 
-        It stays for all episodes. Agents stay where they are. Raises ReadOnlyError on a `map` folder, which others share.
+        Agents stay where they are. Raises ReadOnlyError where the ground is a `map` folder, which others share.
         """
         self._check_open()
         self.world.set_environmental_layer(name, values)
 
     def deposit_temporal_events(self, name: str, events: Events, copy: ArrayLike = 0, accumulate: bool = True) -> None:
-        """Leave `(y, x, value)` events in a temporal channel, as arrays or triples; seen from the next step on, faded once.
+        """Leave `(y, x, value)` events, arrays or triples, in a temporal channel; the next step shows them faded once.
 
-        copy: the world of the batch, or one an event `(N,)`. accumulate: add to what is there (False: the larger stays).
+        copy: the world of the batch, or one an event `(N,)`. accumulate: add (False: the larger value stays).
         """
         self._check_open()
         self.world.deposit_temporal_events(name, events, copy, accumulate)

@@ -60,11 +60,12 @@ class Forage(GridEnv):
     agent a new life in it. Truncation: after `max_cycles` steps, of all agents of a world at once.
 
     ## Arguments
-    `shape=(64, 64)`, `map=None` (a folder of `memfarm build`, a recipe for `terrain.from_recipe`, or None: hills; a map
-    brings its own shape), `boundary="wall"` or `"wrap"`, `max_cycles=500`, `radius=5`, `channels=None`,
-    `mask_by_visibility=False`, `gamma_dmg`, `gamma_trail`, `gamma_sig`, `sparse_channels=()`; energy: `max_energy=1.0`, `start_energy=0.5`,
-    `metabolism=0.004`, `terrain_weight=0.003`, `bite=0.25`, `food_energy=0.15`; `teams=1`, `goals=False`; reward:
-    `energy_weight=1.0`, `death_penalty=1.0`, `goal_reward=0.5`; `config=` a whole `ForageConfig`, dict or path; `render_mode="rgb_array"` or `"ansi"`.
+    `map=None` (a folder of `memfarm build`, a recipe for `terrain.from_recipe`, or None: hills), `shape=None` (that of
+    the map; 64 x 64 without one), `boundary="wall"` or `"wrap"`, `max_cycles=500`, `sparse_channels=()`; `radius=5`,
+    `channels=None`, `mask_by_visibility=False`, `gamma_dmg`, `gamma_trail`, `gamma_sig`; energy: `max_energy=1.0`,
+    `start_energy=0.5`, `metabolism=0.004`, `terrain_weight=0.003`, `bite=0.25`, `food_energy=0.15`; `teams=1`,
+    `goals=False`; reward: `energy_weight=1.0`, `death_penalty=1.0`, `goal_reward=0.5`; `config=` a whole
+    `ForageConfig`, dict or path; `render_mode="rgb_array"` or `"ansi"`.
 
         gymnasium.make("memfarm/Forage-v0", radius=3)
         gymnasium.make_vec("memfarm/Forage-v0", num_envs=1024, agents_per_world=256, tensor="torch")

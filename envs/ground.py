@@ -57,9 +57,7 @@ def fields(config: SimulationConfig) -> tuple[tuple[Channel, ...], tuple[Channel
     sparse = tuple(channels[find(channels, name)] for name in config.world.sparse_channels)
     stored = tuple(channel for channel in channels if channel not in sparse)
     if not stored:
-        raise ConfigError(
-            f"a world stores a temporal channel, got sparse_channels={list(config.world.sparse_channels)}; leave one out"
-        )
+        raise ConfigError("a world stores a temporal channel, got all of them in sparse_channels; leave one out")
     marked = LANDMARKS.name in expand(seen.channels or ())
     return (*stored, LANDMARKS) if marked else stored, sparse
 

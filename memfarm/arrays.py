@@ -113,6 +113,16 @@ def numbers(
     return array
 
 
+def flags(name: str, values: ArrayLike, shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    """`values` as bool, C-contiguous, of `shape`; not copied where they are that already. DTypeError, ShapeError."""
+    array = _array(name, values)
+    if array.dtype != np.bool_:
+        raise DTypeError(f"{name} must hold bools, got {array.dtype}; compare it with what counts as True")
+    if array.shape != shape:
+        raise ShapeError(f"{name} must have shape {shape}, got {array.shape}")
+    return np.ascontiguousarray(array)
+
+
 def _first(array: NDArray[Any], bad: NDArray[np.bool_]) -> str:
     at = tuple(int(i) for i in np.argwhere(bad)[0])
     return f"{array[at]} at index {at}" if at else f"{array}"

@@ -23,6 +23,7 @@ Share = Annotated[float, Field(ge=0.0, lt=1.0)]
 """What is kept per tick: in [0, 1)."""
 
 _Side = Annotated[int, Field(ge=1, lt=2**31)]
+_Blocks = Annotated[int, Field(ge=1, le=1024)]
 _DEEPEST: Final = 32
 
 FLOATS: Final = ("float16", "float32", "float64")
@@ -104,6 +105,10 @@ class ObservationConfig(Section):
         them; None: the seven of `WindowObservation`.
     mask_by_visibility: scale what lies in a cell by the cell's VISIBILITY; "agentfarm" always does.
     gamma_dmg, gamma_trail, gamma_sig: shares of DAMAGE_HEAT, TRAILS, ALLY_SIGNAL kept per tick, in [0, 1).
+    memory: whether what agents remember joins the windows: observations are then dicts, see `MemoryObservation`.
+    memory_radius: cells remembered on each side; None: radius. memory_channels: names; None: `DEFAULT_MEMORY`.
+    overview: (rows, columns) of the coarse view of the whole memory, or None.
+    gamma_known: share of KNOWN_EMPTY kept per tick, in [0, 1).
     """
 
     radius: Annotated[int, Field(ge=0, le=16_383)] = 5
@@ -112,6 +117,11 @@ class ObservationConfig(Section):
     gamma_dmg: Share = 0.85
     gamma_trail: Share = 0.90
     gamma_sig: Share = 0.92
+    memory: bool = False
+    memory_radius: Annotated[int | None, Field(ge=0, le=16_383)] = None
+    memory_channels: Annotated[tuple[str, ...] | None, AfterValidator(_different)] = None
+    overview: tuple[_Blocks, _Blocks] | None = (16, 16)
+    gamma_known: Share = 0.98
 
 
 def _dtype_or_dtypes(value: object) -> object:
@@ -140,8 +150,9 @@ class MemmapConfig(Section):
         group: `{"resources": "float32", "environmental": "uint8", "temporal": "float16"}`, any part of it.
     mode: "w+" new, "r+" reopen and write, "r" read only, "c" writes that are never kept.
     delete_on_close: remove named files on `close()`.
-    use_for_resources, use_for_environmental, use_for_temporal, use_for_observations: whether these lie in
-        memory-mapped files; otherwise in anonymous memory.
+    use_for_resources, use_for_environmental, use_for_temporal, use_for_memory: whether these, and what agents
+        remember, lie in memory-mapped files; otherwise in anonymous memory.
+    use_for_observations: whether a batch of observations larger than 64 MiB does.
     """
 
     directory: Annotated[str, Field(min_length=1)] | None = None
@@ -151,6 +162,7 @@ class MemmapConfig(Section):
     use_for_resources: bool = True
     use_for_environmental: bool = True
     use_for_temporal: bool = True
+    use_for_memory: bool = True
     use_for_observations: bool = False
 
     def dtype_of(self, group: str) -> str:

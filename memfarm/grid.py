@@ -249,10 +249,12 @@ class ChannelGrid:
         how: How = "set",
         low: ArrayLike | None = None,
         high: ArrayLike | None = None,
+        seen: NDArray[np.bool_] | None = None,
     ) -> None:
         """Write whole windows, the reverse of `observe`: `values` `(N, S, S, len(names))` around the cells.
 
         In batch order. Cells beyond a wall are dropped; a wrapped world wraps. low, high: a number, or one a name.
+        seen: bool `(N, S, S)`, the only cells that are written; None: all.
         """
         kernel = self._open_to_write()
         lanes = tuple(find(self.channels, name) for name in names)
@@ -265,7 +267,8 @@ class ChannelGrid:
             raise ShapeError(f"values must be (N, S, S, {len(lanes)}) with an odd S, got {shape}")
         windows = arrays.numbers("values", values, (len(where[0]), shape[1], shape[1], len(lanes)), np.float32)
         limits = arrays.limits([self.channels[lane] for lane in lanes], low, high)
-        kernel.stamp_windows(np.array(lanes, np.int32), *where, shape[1] // 2, windows, _how(how), *limits)
+        shown = None if seen is None else arrays.flags("seen", seen, windows.shape[:3])
+        kernel.stamp_windows(np.array(lanes, np.int32), *where, shape[1] // 2, windows, _how(how), *limits, shown)
 
     def _cells(self, copy: ArrayLike, y: ArrayLike, x: ArrayLike) -> arrays.Cells:
         return arrays.cells(copy, y, x, copies=self.copies, shape=self.shape)
@@ -356,7 +359,7 @@ class ChannelGrid:
     ) -> NDArray[np.float32]:
         """The windows around the cells `(copy, y, x)`: float32 `(N, S, S, C)`, S = 2 * radius + 1, in channel units."""
         key = (self.names if channels is None else tuple(channels), radius)
-        check_stored(key[0])
+        check_stored([name for name in key[0] if name not in self.names])
         if key not in self._cutters:
             self._cutters[key] = WindowCutter(
                 self.stored(), *key, copies=self.copies, shape=self.shape, check_open=self.check_open

@@ -264,7 +264,7 @@ void observe_range(const Job& job, int64_t begin, int64_t end) {
     }
     const WidePick pick(plan);
     const int careful = (columns <= 8 ? 8 : WIDE) / columns + 1;  // cells whose 16 floats would leave the window
-    const float nothing[WIDE] = {};
+    const float nothing[4 * WIDE] = {};
     RowPointers from;
     for (int p = 0; p < 4; p++) {
         const bool there = p < static_cast<int>(parts.size());
@@ -280,6 +280,8 @@ void observe_range(const Job& job, int64_t begin, int64_t end) {
     const int64_t whole = static_cast<int64_t>(side) * side;
     const bool dim_points = plan.visibility.part >= 0 && !job.points.empty();
     std::vector<float> seen(dim_points ? static_cast<size_t>(whole) : 0);
+    const bool streamed = whole * columns <= STREAMED_WINDOW && job.count * whole * columns * 4 >= STREAMED_BYTES;
+    std::vector<float> aside(streamed ? static_cast<size_t>(whole) * columns : 0);
     for (int64_t turn = begin; turn < end; turn++) {
         const int64_t n = job.order[turn];
         if (turn + AHEAD < end && radius <= MOST_PREFETCHED) {
@@ -287,7 +289,8 @@ void observe_range(const Job& job, int64_t begin, int64_t end) {
             for (const Part& part : plan.parts)
                 prefetch_window(*part.store, job.copy[later], job.y[later], job.x[later], radius);
         }
-        float* window = job.out + n * whole * columns;
+        float* const home = job.out + n * whole * columns;
+        float* const window = aside.empty() ? home : aside.data();
         for (int top = 0; top < side; top += band) {
             const int bottom = std::min(side, top + band);
             for (size_t p = 0; p < parts.size(); p++) {
@@ -314,10 +317,12 @@ void observe_range(const Job& job, int64_t begin, int64_t end) {
                 for (int64_t i = 0; i < cells; i++)
                     seen[before + i] = from.seen[i / side * from.seen_stride + i % side * from.seen_lanes];
         }
-        for (const PointLayer& layer : job.points) paint(job, layer, n, dim_points ? seen.data() : nullptr);
+        for (const PointLayer& layer : job.points) paint(job, layer, n, dim_points ? seen.data() : nullptr, window);
         for (const CentreLayer& centre : job.centres)
             window[(static_cast<int64_t>(radius) * side + radius) * columns + centre.column] = centre.values[n];
+        if (streamed) stream(window, home, whole * columns);
     }
+    if (streamed) end_streams();
 }
 
 // ------------------------------------------------------------------------------------------------------------- Windows
@@ -349,7 +354,7 @@ class Windows {
         if (out.ndim() != 4 || out.shape(0) != n || out.shape(1) != side || out.shape(2) != side ||
             out.shape(3) != columns || y.size() != n || x.size() != n)
             throw py::value_error("out must be (N, S, S, C)");
-        Job job{&plan_, copy.data(), y.data(), x.data(), out.mutable_data(), {}, {}, {}};
+        Job job{&plan_, n, copy.data(), y.data(), x.data(), out.mutable_data(), {}, {}, {}};
         for (const auto& [column, values] : centres) job.centres.push_back({column, values.data()});
         int bits = 4;
         while ((1 << bits) < side) bits++;

@@ -2,6 +2,10 @@
 // together from those rows, one permute a cell into the order of the columns.
 #pragma once
 
+#if defined(__SSE2__)
+#include <emmintrin.h>
+#endif
+
 #include <cstdint>
 #include <vector>
 
@@ -88,6 +92,7 @@ struct CentreLayer {
 // One call.
 struct Job {
     const Plan* plan;
+    int64_t count;
     const int32_t *copy, *y, *x;
     float* out;
     std::vector<CentreLayer> centres;
@@ -374,20 +379,28 @@ struct RowPointers {
     int seen_lanes = 0, seen_stride = 0;
 };
 
-// Up to four parts of at most four lanes (and then one float that is 0, or a mask), up to 16 columns.
+// Four cells side by side: up to four parts of at most four lanes are four registers, and each cell's up to 16 columns
+// are picked out of them.
+constexpr int GROUP = 4;
+
 struct WidePick {
-    i16 index{}, present{}, hidden{};
+    i16 near[GROUP]{}, far[GROUP]{};  // per cell of the group: positions in parts 0 and 1, in parts 2 and 3
+    i16 from_far{}, present{}, hidden{};
     v16 scale{}, shift{};
     bool scaled = false;  // whether scale and shift change anything
 
     explicit WidePick(const Plan& plan) {
         for (size_t c = 0; c < plan.columns.size() && c < WIDE; c++) {
             const Column& column = plan.columns[c];
-            index[c] = column.pick.part < 0 ? 0 : column.pick.part * 4 + column.pick.lane;
-            present[c] = column.pick.part < 0 ? 0 : -1;
+            const int part = column.pick.part;
             hidden[c] = column.hidden && plan.visibility.part >= 0 ? -1 : 0;
             scale[c] = column.scale, shift[c] = column.shift;
-            scaled |= column.pick.part >= 0 && (column.scale != 1.0f || column.shift != 0.0f);
+            if (part < 0 || part > 3) continue;
+            present[c] = -1;
+            from_far[c] = part > 1 ? -1 : 0;
+            for (int i = 0; i < GROUP; i++)
+                (part > 1 ? far : near)[i][c] = (part & 1) * WIDE + i * plan.parts[part].store->padded + column.pick.lane;
+            scaled |= column.scale != 1.0f || column.shift != 0.0f;
         }
     }
 };
@@ -397,36 +410,42 @@ struct WidePick {
 template <int PARTS, bool PLAIN, class Out>
 static MEMFARM_INLINE void pick_wide(const WidePick& pick, RowPointers from, int side, int64_t cells, float* to,
                                      int columns) {
-    const i16 index = pick.index, present = pick.present, hidden = pick.hidden;
+    const i16 near[GROUP] = {pick.near[0], pick.near[1], pick.near[2], pick.near[3]};
+    const i16 far[GROUP] = {pick.far[0], pick.far[1], pick.far[2], pick.far[3]};
+    const i16 from_far = pick.from_far, present = pick.present, hidden = pick.hidden;
     const v16 scale = pick.scale, shift = pick.shift;
-    const int lanes0 = from.lanes[0], lanes1 = from.lanes[1], lanes2 = from.lanes[2], lanes3 = from.lanes[3];
     for (; cells > 0; cells -= side) {
-        const float *row0 = from.row[0], *row1 = from.row[1], *row2 = from.row[2], *row3 = from.row[3];
         const float* seen = from.seen;
-        for (int64_t i = std::min<int64_t>(cells, side); i > 0; i--, to += columns) {
-            v4 q0{}, q1{}, q2{}, q3{};
-            __builtin_memcpy(&q0, row0, 16), row0 += lanes0;
-            if (PARTS > 1) __builtin_memcpy(&q1, row1, 16), row1 += lanes1;
-            if (PARTS > 2) __builtin_memcpy(&q2, row2, 16), row2 += lanes2;
-            if (PARTS > 3) __builtin_memcpy(&q3, row3, 16), row3 += lanes3;
-            const v8 low = __builtin_shufflevector(q0, q1, 0, 1, 2, 3, 4, 5, 6, 7);
-            const v8 high = __builtin_shufflevector(q2, q3, 0, 1, 2, 3, 4, 5, 6, 7);
-            const v16 cell = __builtin_shufflevector(low, high, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
-            v16 v = __builtin_shuffle(cell, index);
-            if constexpr (!PLAIN) {
-                v = v * scale;
-                v = v + shift;
-            }
-            v = present ? v : v16{};
-            if (!PLAIN && seen != nullptr) {
-                v = hidden ? v * *seen : v;
-                seen += from.seen_lanes;
-            }
-            if constexpr (sizeof(Out) == 32) {
-                const v8 half = __builtin_shufflevector(v, v, 0, 1, 2, 3, 4, 5, 6, 7);
-                __builtin_memcpy(to, &half, 32);
-            } else
-                __builtin_memcpy(to, &v, 64);
+        const int count = static_cast<int>(std::min<int64_t>(cells, side));
+        for (int x = 0; x < count; x += GROUP) {
+            v16 z[4] = {};
+            for (int p = 0; p < PARTS; p++) __builtin_memcpy(&z[p], from.row[p] + x * from.lanes[p], 64);
+            const auto put = [&](int i) __attribute__((always_inline)) {
+                v16 v = __builtin_shuffle(z[0], z[1], near[i]);
+                if constexpr (PARTS > 2) {
+                    const v16 w = PARTS > 3 ? __builtin_shuffle(z[2], z[3], far[i]) : __builtin_shuffle(z[2], far[i]);
+                    v = from_far ? w : v;
+                }
+                if constexpr (!PLAIN) {
+                    v = v * scale;
+                    v = v + shift;
+                }
+                v = present ? v : v16{};
+                if (!PLAIN && seen != nullptr) {
+                    v = hidden ? v * *seen : v;
+                    seen += from.seen_lanes;
+                }
+                if constexpr (sizeof(Out) == 32) {
+                    const v8 half = __builtin_shufflevector(v, v, 0, 1, 2, 3, 4, 5, 6, 7);
+                    __builtin_memcpy(to, &half, 32);
+                } else
+                    __builtin_memcpy(to, &v, 64);
+                to += columns;
+            };
+            put(0);
+            if (x + 1 < count) put(1);
+            if (x + 2 < count) put(2);
+            if (x + 3 < count) put(3);
         }
         for (int p = 0; p < PARTS; p++) from.row[p] += from.stride[p];
         if (!PLAIN && seen != nullptr) from.seen += from.seen_stride;
@@ -470,20 +489,38 @@ static MEMFARM_INLINE void pick_narrow(const Plan& plan, const std::vector<AnyPa
     }
 }
 
-inline void paint(const Job& job, const PointLayer& layer, int64_t n, const float* seen) {
+inline void paint(const Job& job, const PointLayer& layer, int64_t n, const float* seen, float* window) {
     const Plan& plan = *job.plan;
     const Store& frame = *plan.parts[0].store;
     const int side = plan.side, columns = static_cast<int>(plan.columns.size());
-    float* window = job.out + n * side * side * columns + layer.column;
     const bool dim = plan.columns[layer.column].hidden && seen != nullptr;
     layer.index.visit(job.copy[n], job.y[n] - plan.radius, job.x[n] - plan.radius, side, frame.height, frame.width,
                       frame.wrap, [&](int i, int j, float value) {
                           if (layer.skip_centre && i == plan.radius && j == plan.radius) return;
                           const int64_t cell = static_cast<int64_t>(i) * side + j;
                           if (dim) value = value * seen[cell];
-                          float& there = window[cell * columns];
+                          float& there = window[cell * columns + layer.column];
                           if (value > there) there = value;
                       });
+}
+
+// A batch that no cache holds is written past the caches: a line is not read before it is overwritten whole.
+constexpr int64_t STREAMED_BYTES = int64_t{16} << 20;  // batches from here on
+constexpr int64_t STREAMED_WINDOW = 4096;              // floats of a window up to which it is put together aside
+
+static MEMFARM_INLINE void stream(const float* from, float* to, int64_t count) {
+#if defined(__SSE2__)
+    for (; count > 0 && (reinterpret_cast<uintptr_t>(to) & 63) != 0; count--) *to++ = *from++;
+    for (; count >= 16; count -= 16, from += 16, to += 16)
+        for (int i = 0; i < 16; i += 4) _mm_stream_ps(to + i, _mm_loadu_ps(from + i));
+#endif
+    __builtin_memcpy(to, from, static_cast<size_t>(count) * 4);
+}
+
+static inline void end_streams() {
+#if defined(__SSE2__)
+    _mm_sfence();
+#endif
 }
 
 // Asks for the tile rows of a window before its turn comes.

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from memfarm.errors import ConfigError, DTypeError
 from memfarm.wrappers.buffers import Buffers
-from memfarm.wrappers.mapped_buffers import empty, make_buffers
+from memfarm.wrappers.mapped_buffers import make_buffers
 
 DTYPES: Final = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
@@ -79,12 +79,15 @@ class ConvertedTensors(SharedTensors):
 
     def hand_out(self, windows: NDArray[np.float32]) -> torch.Tensor:
         """`windows` converted: `(N, C, S, S)`, channels_last."""
-        out = torch.from_numpy(self._bits.take()).view(self._dtype)
-        return out.copy_(torch.from_numpy(windows)).permute(0, 3, 1, 2)
+        return self._converted(windows, self._bits.take())
 
     def hand_out_fresh(self, windows: NDArray[np.float32]) -> torch.Tensor:
         """`windows` converted, in newly allocated memory."""
-        return _permuted(windows).to(self._dtype)
+        return self._converted(windows, empty(windows.shape, np.int16, self._mapped_above))
+
+    def _converted(self, windows: NDArray[np.float32], bits: NDArray[np.int16]) -> torch.Tensor:
+        out = torch.from_numpy(bits).view(self._dtype)
+        return out.copy_(torch.from_numpy(windows)).permute(0, 3, 1, 2)
 
 
 class DeviceTensors(SharedTensors):

@@ -9,10 +9,14 @@ from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
 from numpy.typing import NDArray
 
 from memfarm import arrays
+from memfarm.channels import REMEMBERED, expand
+from memfarm.config import MemmapConfig
 from memfarm.errors import ConfigError
 from memfarm.windows import WindowCutter, check_radius
 from memfarm.world import World
 from memfarm.wrappers.buffers import BufferPool, Buffers, OneBuffer
+from memfarm.wrappers.company import Company
+from memfarm.wrappers.recollection import Recollection
 from memfarm.wrappers.unit_box import UnitBox
 
 if TYPE_CHECKING:
@@ -74,14 +78,18 @@ class WindowObservation(_Wrapper):
 
     env: any vector environment whose `unwrapped` has a `world` (`memfarm.world.World`) and `agents` (`Agents`).
     radius: cells seen on each side; S = 2 * radius + 1.
-    channels: names of world channels, SELF_HP (own health, centre cell only) and ALLIES_HP (health of the other
-        living agents), in the order of the windows' channels; None: `DEFAULT_CHANNELS`.
+    channels: names of world channels, SELF_HP (own health, centre cell only), ALLIES_HP and ENEMIES_HP (health of the
+        other living agents of one's team, and of the other teams), GOAL (1 at the agent's goal), KNOWN_EMPTY and
+        LANDMARKS (what the agent remembers, see `AgentMemory`), in the order of the windows' channels; "agentfarm":
+        the 13 of `memfarm.channels.AGENTFARM`, masked by visibility; None: `DEFAULT_CHANNELS`.
     tensor: "torch": tensors `(N, C, S, S)` in channels_last strides. "numpy": float32 arrays `(N, S, S, C)`.
     device, dtype: any torch device; float32, float16 or bfloat16. NumPy knows only "cpu" and "float32".
     mask_by_visibility: scale what lies in a cell (allies, resources, fields) by the cell's VISIBILITY.
     copy: every observation is memory of its own, kept as long as anything refers to it. False: one buffer, and each
         reset or step overwrites the observation before it.
     threads: threads that share the cutting; they end with each call.
+    gamma_known: the share of KNOWN_EMPTY that is left after a tick. memmap: `use_for_memory`, whether what agents
+        remember lies in scratch files or in anonymous memory.
 
     Values are shares of each channel's range, in [0, 1]. A dead agent sees the place where it died, with SELF_HP 0, and
     is nobody's ally. Rewards, flags and infos stay as the environment gives them; actions may be tensors. Spaces are
@@ -97,7 +105,7 @@ class WindowObservation(_Wrapper):
         self,
         env: VectorEnv[Any, Any, Any],
         radius: int = 5,
-        channels: Sequence[str] | None = None,
+        channels: Sequence[str] | Literal["agentfarm"] | None = None,
         *,
         tensor: Literal["torch", "numpy"] = "torch",
         device: str = "cpu",
@@ -105,26 +113,27 @@ class WindowObservation(_Wrapper):
         mask_by_visibility: bool = False,
         copy: bool = True,
         threads: int = 1,
+        gamma_known: float = 0.98,
+        memmap: MemmapConfig | None = None,
     ) -> None:
         core = _inhabited(env)
         check_radius(radius)
-        if isinstance(channels, str):
-            raise ConfigError(
-                f"channels must be a sequence of names, got the one name {channels!r}; pass [{channels!r}]"
-            )
         if not isinstance(threads, int) or threads < 1:
             raise ConfigError(f"threads must be an int of at least 1, got {threads!r}")
         super().__init__(env)
-        self.channels: Final = DEFAULT_CHANNELS if channels is None else tuple(channels)
+        self.channels: Final = DEFAULT_CHANNELS if channels is None else expand(channels)
         self.radius: Final = radius
         self._core: Final = core
-        self._mask_by_visibility: Final = mask_by_visibility
+        self._mask_by_visibility: Final = mask_by_visibility or channels == "agentfarm"
         self._threads: Final = threads
+        self._company: Final = Company(core.agents, self.channels)
+        self._gamma_known: Final = gamma_known
+        self._memmap: Final = memmap or MemmapConfig()
+        self._recollection: Recollection | None = None
         self._world, self._cutter = self._plan()
         side = 2 * radius + 1
         self._shape: Final = (env.num_envs, side, side, len(self.channels))
         self._outlet: Final = _outlet(self._shape, tensor, str(device), str(dtype).removeprefix("torch."), copy)
-        self._hp: Final = np.zeros(env.num_envs, np.float32)
         self._next: NDArray[np.float32] | None = None
         count, height, width, depth = self._shape
         single = (height, width, depth) if tensor == "numpy" else (depth, height, width)
@@ -160,13 +169,28 @@ class WindowObservation(_Wrapper):
     def close(self, **kwargs: Any) -> None:
         """Close the environment; observations already handed out stay."""
         self._next = None
+        self._forget_all()
         super().close(**kwargs)
 
     def _plan(self) -> tuple[World, WindowCutter]:
-        world = self._core.world
-        return world, world.windows(
-            self.channels, self.radius, normalize=True, mask_by_visibility=self._mask_by_visibility
-        )
+        world, masked = self._core.world, self._mask_by_visibility
+        cutter = world.windows(self.channels, self.radius, normalize=True, mask_by_visibility=masked)
+        if not set(REMEMBERED).isdisjoint(self.channels):
+            self._forget_all()
+            self._recollection = Recollection(
+                world,
+                self._core.agents,
+                self.channels,
+                self.radius,
+                masked=masked,
+                gamma_known=self._gamma_known,
+                memmap=MemmapConfig(use_for_memory=self._memmap.use_for_memory),  # scratch: it ends with this wrapper
+            )
+        return world, cutter
+
+    def _forget_all(self) -> None:
+        if self._recollection is not None:
+            self._recollection.close()
 
     def _observe(self) -> Any:
         windows = self._outlet.buffer() if self._next is None else self._next
@@ -179,13 +203,13 @@ class WindowObservation(_Wrapper):
         if self._core.world is not self._world:
             self._world, self._cutter = self._plan()
         agents = self._core.agents
-        np.multiply(agents.hp, agents.alive, out=self._hp)  # painting 0 is painting nothing: the dead are no allies
-        copy, y, x, hp = agents.copy, agents.y, agents.x, self._hp
-        points = {"ALLIES_HP": (copy, y, x, hp)} if "ALLIES_HP" in self.channels else {}
+        centres, points, layers = self._company.sight(agents, rows)
+        copy, y, x = agents.copy, agents.y, agents.x
         if rows is not None:
-            copy, y, x, hp = copy[rows], y[rows], x[rows], hp[rows]
-        centres = {"SELF_HP": hp} if "SELF_HP" in self.channels else {}
-        self._cutter(copy, y, x, out, centres, points, self._threads)
+            copy, y, x = copy[rows], y[rows], x[rows]
+        self._cutter(copy, y, x, out, centres, points, self._threads, layers)
+        if self._recollection is not None:
+            self._recollection.fill(out, agents, rows)
 
     def final_windows(self, rows: NDArray[np.integer[Any]]) -> Any:
         """The windows of the agents at index `rows` `(M,)`, where they are now, in their order; memory of its own."""

@@ -28,5 +28,11 @@ def numpy_windows(env: GridEnv) -> WindowObservation:
     """The environment's windows as its configuration asks for them, NumPy `(N, S, S, C)`, each new memory."""
     seen = env.config.observation
     return WindowObservation(
-        env, seen.radius, seen.channels, tensor="numpy", mask_by_visibility=seen.mask_by_visibility
+        env,
+        seen.radius,
+        seen.channels,
+        tensor="numpy",
+        mask_by_visibility=seen.mask_by_visibility,
+        gamma_known=seen.gamma_known,
+        memmap=env.config.memmap,
     )

@@ -59,6 +59,8 @@ def make_batched(
             device=device,
             dtype=dtype,
             mask_by_visibility=seen.mask_by_visibility,
+            gamma_known=seen.gamma_known,
+            memmap=settings.memmap,
             copy=copy,
             threads=threads,
         )
