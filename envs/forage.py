@@ -90,8 +90,8 @@ class Forage(GridEnv):
         self._energy = np.zeros(self.num_envs, np.float32)
         self._eaten = np.zeros(self.num_envs, np.float32)  # in this step, units of energy
         self._spent = np.zeros(self.num_envs, np.float32)
-        self._around = self.world.windows(("ALLIES_HP", "OBSTACLES", "RESOURCES"), 1, normalize=False)
-        self._seen = np.empty((self.num_envs, 3, 3, 3), np.float32)
+        self._around = self.world.windows(("ALLIES_HP", "OBSTACLES"), 1, normalize=False)
+        self._seen = np.empty((self.num_envs, 3, 3, 2), np.float32)
 
     def _spawn(self, index: NDArray[np.intp]) -> None:
         self._energy[index] = self._body.start_energy
@@ -179,7 +179,7 @@ class Forage(GridEnv):
         masks = np.empty((self.num_envs, len(self.ACTIONS)), np.bool_)
         for action in (NORTH, SOUTH, WEST, EAST):
             masks[:, action] = free[:, 1 + _DY[action], 1 + _DX[action]]
-        masks[:, EAT] = around[:, 1, 1, 2] > 0.0
+        masks[:, EAT] = self.world.gather("RESOURCES", *here) > 0.0
         masks[~agents.alive] = False
         masks[:, STAY] = True
         return masks

@@ -8,9 +8,9 @@ from pettingzoo.utils.wrappers import AssertOutOfBoundsWrapper, OrderEnforcingWr
 
 from memfarm.envs.doors.batched import make_batched
 from memfarm.envs.doors.parallel import ParallelGridEnv
+from memfarm.envs.doors.perception import Perception
 from memfarm.envs.doors.single import SingleEnv
 from memfarm.envs.forage import Forage
-from memfarm.wrappers import WindowObservation
 
 environment = Forage
 
@@ -39,6 +39,6 @@ def env(**arguments: Any) -> AECEnv[Any, Any, Any]:
     return OrderEnforcingWrapper(AssertOutOfBoundsWrapper(raw_env(**arguments)))
 
 
-def batched(num_envs: int = 1, **arguments: Any) -> WindowObservation:
+def batched(num_envs: int = 1, **arguments: Any) -> Perception:
     """Forage as a Gymnasium vector environment; `make_batched` has the arguments."""
     return make_batched(Forage, num_envs, **arguments)

@@ -7,7 +7,7 @@ from typing import Any
 
 from gymnasium.envs.registration import EnvSpec
 
-from memfarm.config import Section
+from memfarm.section import Section
 
 
 class PlainSpec:

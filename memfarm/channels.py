@@ -241,6 +241,7 @@ AGENTFARM: Final = (
 )
 """What `channels="agentfarm"` stands for: the observation of AgentFarm, in its order."""
 
+
 def expand(channels: Sequence[str] | str) -> tuple[str, ...]:
     """The names of `channels`: those of the preset "agentfarm", or the given ones. Raises ConfigError."""
     if isinstance(channels, str):

@@ -1,57 +1,29 @@
 """The configuration of a simulation: typed, frozen sections, read once where something is built.
 
 A configuration is plain data: numbers, strings, lists and mappings, so it travels as JSON or YAML. Every refusal is
-a ConfigError that names the key's path, what it got and what is allowed; nothing is ever coerced (`True` is not 1,
-`"5"` is not 5) and no number is NaN or infinite.
+a ConfigError that names the key's path, what it got and what is allowed.
 """
 
-import json
-import math
 import os
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, NoReturn, Self
+from typing import Annotated, Any, Final, Literal, Self
 
-import numpy as np
-import yaml
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field
 
+from memfarm import config_files
 from memfarm.errors import ConfigError, did_you_mean
+from memfarm.section import Section, section_of, short
 
 Share = Annotated[float, Field(ge=0.0, lt=1.0)]
 """What is kept per tick: in [0, 1)."""
 
 _Side = Annotated[int, Field(ge=1, lt=2**31)]
 _Blocks = Annotated[int, Field(ge=1, le=1024)]
-_DEEPEST: Final = 32
 
 FLOATS: Final = ("float16", "float32", "float64")
 DTYPES: Final = {"resources": FLOATS, "environmental": ("uint8", *FLOATS), "temporal": FLOATS}
 """The storage dtypes that a group of layers may have."""
-
-
-class Section(BaseModel):
-    """Base of every section: frozen, strict, unknown keys refused. Subclass it with typed fields and defaults.
-
-    Sequences are kept as tuples, so declare them as such. `ConfigError` where a value breaks its field's type.
-    """
-
-    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False, validate_default=True)
-
-    def __init__(self, **values: Any) -> None:
-        plain = {key: _plain(value, key) for key, value in values.items()}
-        try:
-            super().__init__(**plain)
-        except ValidationError as error:
-            raise ConfigError("\n".join(_messages(type(self), error))) from None
-
-    def __setattr__(self, name: str, value: object) -> NoReturn:
-        raise ConfigError(f"a configuration is frozen, got {name}={value!r}; make another one with with_overrides()")
-
-    def to_dict(self) -> dict[str, Any]:
-        """All values, nested, as a new dict of JSON types (tuples become lists)."""
-        return self.model_dump(mode="json")
 
 
 def _different(names: tuple[str, ...] | None) -> tuple[str, ...] | None:
@@ -62,6 +34,12 @@ def _different(names: tuple[str, ...] | None) -> tuple[str, ...] | None:
 
 def _different_or_none(names: tuple[str, ...]) -> tuple[str, ...]:
     return names if not names else _different(names) or ()
+
+
+def _path_or_recipe(ground: object) -> object:
+    if ground == "" or not isinstance(ground, str | dict | None):
+        raise ValueError("must be a path, a recipe (a mapping) or None")
+    return ground
 
 
 class WorldConfig(Section):
@@ -76,7 +54,7 @@ class WorldConfig(Section):
 
     shape: tuple[_Side, _Side] | None = None
     boundary: Literal["wall", "wrap"] = "wall"
-    map: Annotated[str, Field(min_length=1)] | dict[str, Any] | None = None
+    map: Annotated[str | dict[str, Any] | None, BeforeValidator(_path_or_recipe)] = None
     max_cycles: Annotated[int, Field(ge=1)] = 500
     sparse_channels: Annotated[tuple[str, ...], AfterValidator(_different_or_none)] = ()
 
@@ -90,7 +68,7 @@ class RewardConfig(Section):
 
 
 def _preset_or_names(channels: object) -> object:
-    if isinstance(channels, str) and channels != "agentfarm":
+    if not isinstance(channels, tuple | None) and channels != "agentfarm":
         raise ValueError("must be a list of names, 'agentfarm' or None")
     if isinstance(channels, tuple) and all(isinstance(name, str) for name in channels):
         return _different(channels)
@@ -196,14 +174,14 @@ class SimulationConfig(Section):
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
         """Read what `to_dict` wrote, or any part of it; what is missing has its default. Raises ConfigError."""
         if not isinstance(data, Mapping) or not all(isinstance(key, str) for key in data):
-            raise ConfigError(f"a configuration must be a mapping of section names, got {_short(data)}")
+            raise ConfigError(f"a configuration must be a mapping of section names, got {short(data)}")
         return cls(**data)
 
     @classmethod
     def from_file(cls, path: str | os.PathLike[str]) -> Self:
         """Read a `.yaml`, `.yml` or `.json` file with the nesting of `to_dict`. Raises ConfigError, naming it."""
         try:
-            return cls.from_dict(_read(Path(path)))
+            return cls.from_dict(config_files.read(Path(path)))
         except ConfigError as error:
             raise ConfigError(f"{Path(path)}: {error}") from None
 
@@ -218,7 +196,7 @@ class SimulationConfig(Section):
             return cls.from_dict(config or {})
         if isinstance(config, str | os.PathLike):
             return cls.from_file(config)
-        raise ConfigError(f"config must be a {cls.__name__}, a dict, a path or None, got {_short(config)}")
+        raise ConfigError(f"config must be a {cls.__name__}, a dict, a path or None, got {short(config)}")
 
     @classmethod
     def from_arguments(cls, config: "Source" = None, **arguments: Any) -> Self:
@@ -253,7 +231,7 @@ class SimulationConfig(Section):
                 node = node[key]
                 if not isinstance(node, dict):
                     where = ".".join(parents[: depth + 1])
-                    raise ConfigError(f"{where} is {_short(node)} and has no keys, got {path!r}")
+                    raise ConfigError(f"{where} is {short(node)} and has no keys, got {path!r}")
             node[last] = value
         return self.from_dict(data)
 
@@ -266,107 +244,10 @@ def _arguments(config: type[SimulationConfig]) -> dict[str, str]:
     """The section of every bare argument. Raises ConfigError where two sections share a name."""
     known: dict[str, str] = {}
     for section in config.model_fields:
-        fields = None if section == "memmap" else _section(config, section)
+        fields = None if section == "memmap" else section_of(config, section)
         for name in fields.model_fields if fields else ():
             if name in known or name in config.model_fields:
                 other = f"{known[name]}.{name}" if name in known else f"the section {name}"
                 raise ConfigError(f"fields of sections must have names of their own, got {section}.{name} and {other}")
             known[name] = section
     return known
-
-
-def _messages(model: type[Section], error: ValidationError) -> Iterator[str]:
-    """One line a broken rule: path, what is allowed, what was got."""
-    issues = error.errors(include_url=False)
-    nested = {issue["loc"][0] for issue in issues if any(isinstance(key, int) for key in issue["loc"][1:])}
-    for issue in issues:
-        if issue["type"] == "literal_error" and issue["loc"][0] in nested:
-            continue  # the other member of a union, when it is an item that is wrong
-        # names after the first are the members of a union that were tried; a rule on the whole section has no path
-        parts = [str(key) for n, key in enumerate(issue["loc"]) if n == 0 or isinstance(key, int)]
-        path = ".".join(parts) or model.__name__
-        cause = issue.get("ctx", {}).get("error")
-        within = _section(model, path)
-        if issue["type"] == "extra_forbidden":
-            yield f"there is no key {path!r}; {did_you_mean(path, model.model_fields)}"
-        elif within and isinstance(cause, ConfigError):
-            yield from (_prefixed(path, line, within.__name__) for line in str(cause).splitlines())
-        else:
-            yield f"{path} {cause or _rule(issue['msg'])}, got {_short(issue['input'])}"
-
-
-def _section(model: type[Section], field: str) -> type[Section] | None:
-    """The class of the section in `field`, None where it holds a value."""
-    annotation = model.model_fields[field].annotation if field in model.model_fields else None
-    return annotation if isinstance(annotation, type) and issubclass(annotation, Section) else None
-
-
-def _rule(message: str) -> str:
-    """Pydantic's message as the rule of a key: "Input should be ..." is "must be ..."."""
-    message = re.sub(r"^\w+ should ", "must ", message.replace(" after validation", ""))
-    return message.replace("valid tuple", "list").replace("Field required", "must be given")
-
-
-def _prefixed(path: str, line: str, section: str) -> str:
-    """A section's own `line`, as seen from the section around it."""
-    unknown = "there is no key '"
-    if line.startswith(unknown):
-        return f"{unknown}{path}.{line.removeprefix(unknown)}"
-    return f"{path}{line.removeprefix(section)}" if line.startswith(f"{section} ") else f"{path}.{line}"
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."
-
-
-def _plain(value: object, path: str, depth: int = 0) -> Any:
-    """`value` in Python's own JSON types, copied, sequences as tuples; sections as they are. Raises ConfigError."""
-    if depth > _DEEPEST:
-        raise ConfigError(f"{path} must not be nested deeper than {_DEEPEST} levels")
-    if value is None or isinstance(value, bool | int | str | Section):
-        return value
-    if isinstance(value, np.bool_ | np.integer | np.floating):
-        value = value.item()
-    if isinstance(value, float) and not math.isfinite(value):
-        raise ConfigError(f"{path} must be finite, got {value!r}")
-    if isinstance(value, bool | int | float):
-        return value
-    if isinstance(value, os.PathLike):
-        return _plain(os.fspath(value), path)
-    if isinstance(value, list | tuple):
-        return tuple(_plain(item, f"{path}.{index}", depth + 1) for index, item in enumerate(value))
-    if isinstance(value, Mapping):
-        for key in value:
-            if not isinstance(key, str):
-                raise ConfigError(f"{path} must have strings as keys, got {_short(key)}")
-        return {key: _plain(item, f"{path}.{key}", depth + 1) for key, item in value.items()}
-    raise ConfigError(f"{path} must be a number, a string, a list or a mapping, got {_short(value)}")
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML in which `1e-3` is a number, as its version 1.2 has it."""
-
-
-_FLOAT = re.compile(r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)[eE][-+]?[0-9]+")
-_Loader.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+0123456789."))
-
-
-def _refuse_twice(keys: list[str]) -> None:
-    for key in keys:
-        if keys.count(key) > 1:
-            raise ConfigError(f"a key must come once, got {key!r} {keys.count(key)} times")
-
-
-def _read(path: Path) -> Any:
-    if path.suffix not in (".yaml", ".yml", ".json"):
-        raise ConfigError(f"a configuration file must end in .yaml, .yml or .json, got {path.name!r}")
-    try:
-        text = path.read_text(encoding="utf-8")
-        if path.suffix == ".json":
-            return json.loads(text)
-        return yaml.load(text, _Loader)
-    except OSError as error:
-        raise ConfigError(f"a configuration file must be readable, got {error.strerror}") from None
-    except (json.JSONDecodeError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"a configuration file must be {path.suffix[1:].upper()}: {error}") from None

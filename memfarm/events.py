@@ -134,10 +134,10 @@ class SparseEvents:
         """What there is to see of a channel now: copy, y, x int32, values float32 `(P,)`, each cell once; new."""
         marks, floor = self._marks[name], self.channel(name).floor
         old = ~np.isin(marks.old_keys, marks.keys)
-        values = np.concatenate([marks.seen, marks.old[old]])
-        values[values < floor] = 0.0
+        values = np.concatenate([marks.seen, marks.old[old]]).astype(np.float32)
+        values[values < np.float32(floor)] = 0.0
         copy, y, x = self._cells(np.concatenate([marks.keys, marks.old_keys[old]]))
-        return copy, y, x, values.astype(np.float32)
+        return copy, y, x, values
 
     def _keys(self, copy: NDArray[np.int32], y: NDArray[np.int32], x: NDArray[np.int32]) -> Keys:
         keys: Keys = (copy.astype(np.int64) * self._shape[0] + y) * self._shape[1] + x

@@ -107,10 +107,11 @@ class Glimpses:
         return (block[0][first], block[1][first], block[2][first]), total / number[:, None]
 
     def read(self, agents: ArrayLike, out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
-        """All blocks of `agents`, float32 `(N, rows, columns, L)`: a view of `out` `(N, D, D, L)`, or of a new array."""
+        """All blocks of `agents`, float32 `(N, rows, columns, L)`: a view of `out` `(N, D, D, L)` or of a new array."""
         rows, columns = self.grid.shape
-        window = self.grid.observe(agents, rows // 2, columns // 2, self._radius, out=out)
-        return self.cut(window, 1)
+        square = self.grid.observe(agents, rows // 2, columns // 2, self._radius, out=out)
+        blocks: NDArray[np.float32] = self.cut(square, 1)
+        return blocks
 
     def cut(self, square: Any, axis: int) -> Any:
         """The overview in a `square` of D x D, array or tensor, whose rows are at `axis` and columns behind: a view."""
@@ -138,7 +139,8 @@ def _row_sums(values: NDArray[np.float32], starts: Runs) -> NDArray[np.float32]:
     number = change.reshape(count, side).cumsum(axis=1) - 1  # of its row's run in the window
     chosen = number[:, None, :] == np.arange(number.max() + 1)[:, None]
     sums: NDArray[np.float32] = chosen.astype(np.float32) @ values
-    return sums[starts // side, number.reshape(-1)[starts]]
+    found: NDArray[np.float32] = sums[starts // side, number.reshape(-1)[starts]]
+    return found
 
 
 def _lengths(starts: Runs, end: int) -> Runs:

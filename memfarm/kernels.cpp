@@ -70,7 +70,7 @@ class Grid : public std::enable_shared_from_this<Grid> {
         if (store.tiles_y * store.side < height || store.tiles_x * store.side < width)
             throw py::value_error("the tiles must cover the world");
         store.height = height, store.width = width, store.wrap = wrap, store.epoch = epoch;
-        for (const py::dict& lane : lanes) store.lanes.push_back(lane_of(lane));
+        for (const py::dict& lane : lanes) store.add(lane_of(lane));
         store.writable = tiles_.writeable();
         store.set_tick(0);
     }

@@ -184,6 +184,20 @@ struct I32 {
     static Value hand_out(Real v) { return static_cast<Value>(std::nearbyint(v)); }
 };
 
+template <class Real>
+inline Map<Real> map_of(const Lane& lane, int64_t age) {
+    Map<Real> m;
+    const Affine affine = lane.fixed ? Affine{} : compose(lane.alpha, lane.beta, age);
+    m.a = static_cast<Real>(affine.a);
+    m.b = static_cast<Real>(lane.fixed ? 0.0 : lane.source ? affine.b : affine.b * lane.capacity);
+    m.low = static_cast<Real>(lane.fixed ? lane.low : 0.0);
+    m.high = static_cast<Real>(lane.fixed ? lane.high : lane.capacity);
+    m.floor = lane.fixed ? -std::numeric_limits<Real>::infinity() : static_cast<Real>(lane.floor);
+    m.unit = static_cast<Real>((lane.high - lane.low) / 255);
+    m.base = static_cast<Real>(lane.low);
+    return m;
+}
+
 // A grid: where its bytes lie and what time it is.
 struct Store {
     Storage type = Storage::f32;
@@ -195,7 +209,21 @@ struct Store {
     int side = 0, bits = 0, padded = 1;
     bool wrap = false, writable = true;
     std::vector<Lane> lanes;
+    std::vector<Map<float>> fixed32;   // one a lane, for those that are static
+    std::vector<Map<double>> fixed64;
 
+    void add(const Lane& lane) {
+        lanes.push_back(lane);
+        fixed32.push_back(map_of<float>(lane, 0));
+        fixed64.push_back(map_of<double>(lane, 0));
+    }
+    template <class Real>
+    const Map<Real>& fixed_map(int lane) const {
+        if constexpr (std::is_same_v<Real, float>)
+            return fixed32[lane];
+        else
+            return fixed64[lane];
+    }
     void set_tick(int64_t to) {
         tick = to;
         now = epoch ? tick / epoch : 0;
@@ -231,20 +259,6 @@ struct Store {
     }
     double fixed_value(int lane, int64_t copy, int64_t y, int64_t x) const;  // of a static lane
 };
-
-template <class Real>
-inline Map<Real> map_of(const Lane& lane, int64_t age) {
-    Map<Real> m;
-    const Affine affine = lane.fixed ? Affine{} : compose(lane.alpha, lane.beta, age);
-    m.a = static_cast<Real>(affine.a);
-    m.b = static_cast<Real>(lane.fixed ? 0.0 : lane.source ? affine.b : affine.b * lane.capacity);
-    m.low = static_cast<Real>(lane.fixed ? lane.low : 0.0);
-    m.high = static_cast<Real>(lane.fixed ? lane.high : lane.capacity);
-    m.floor = lane.fixed ? -std::numeric_limits<Real>::infinity() : static_cast<Real>(lane.floor);
-    m.unit = static_cast<Real>((lane.high - lane.low) / 255);
-    m.base = static_cast<Real>(lane.low);
-    return m;
-}
 
 // Cells of one axis of a window that lie in one tile, or (tile -1) beyond a wall.
 struct Run {
@@ -314,10 +328,13 @@ class Reader {
 
     Real value(int lane, int64_t copy, int64_t y, int64_t x) {
         if (store_->copies == 1) copy = 0;
-        const Tile at = tile(copy, y >> store_->bits, x >> store_->bits);
-        const uint8_t* cell = at.data + store_->offset_of(y, x) + lane * sizeof(typename Codec::Cell);
+        return value_in(tile(copy, y >> store_->bits, x >> store_->bits), lane, copy, y, x, store_->offset_of(y, x));
+    }
+
+    // The same where the tile is known: `offset` is the cell's, in bytes.
+    Real value_in(const Tile& at, int lane, int64_t copy, int64_t y, int64_t x, int64_t offset) const {
         const Map<Real>& m = at.maps[lane];
-        const Real s = at.live ? Codec::load(cell, m) : fill_[lane];
+        const Real s = at.live ? Codec::load(at.data + offset + lane * sizeof(typename Codec::Cell), m) : fill_[lane];
         return store_->lanes[lane].source ? m.decode_towards(s, capacity(lane, copy, y, x)) : m.decode(s);
     }
 
@@ -335,7 +352,7 @@ inline double Store::fixed_value(int lane, int64_t copy, int64_t y, int64_t x) c
         using C = decltype(codec);
         using Real = typename C::Real;
         if (!live(index, copy)) return static_cast<double>(static_cast<Real>(l.fill));
-        const Map<Real> m = map_of<Real>(l, 0);
+        const Map<Real>& m = fixed_map<Real>(lane);
         const uint8_t* cell = data + index * tile_bytes() + offset_of(y, x) + lane * sizeof(typename C::Cell);
         return static_cast<double>(m.decode(C::load(cell, m)));
     };
@@ -469,22 +486,34 @@ class Writer {
     // Reads the whole tile, writes it again at the current tick, and stamps it.
     void rebase(int64_t index, int64_t copy, int64_t ty, int64_t tx) {
         const int64_t y0 = ty << store_->bits, x0 = tx << store_->bits;
-        const int64_t y1 = std::min(y0 + store_->side, store_->height), x1 = std::min(x0 + store_->side, store_->width);
+        const int64_t rows = std::min<int64_t>(store_->side, store_->height - y0);
+        const int64_t columns = std::min<int64_t>(store_->side, store_->width - x0);
         const int lanes = static_cast<int>(store_->lanes.size());
+        const auto tile = reader_.tile(copy, ty, tx);
+        uint8_t* const data = store_->data + index * store_->tile_bytes();
+        const int64_t cell_bytes = store_->padded * static_cast<int64_t>(store_->item);
         kept_.clear();
-        for (int64_t y = y0; y < y1; y++)
-            for (int64_t x = x0; x < x1; x++)
-                for (int l = 0; l < lanes; l++) kept_.push_back(reader_.value(l, copy, y, x));
-        std::memset(store_->data + index * store_->tile_bytes(), 0, static_cast<size_t>(store_->tile_bytes()));
+        for (int64_t y = 0; y < rows; y++)
+            for (int64_t x = 0; x < columns; x++)
+                for (int l = 0; l < lanes; l++)
+                    kept_.push_back(reader_.value_in(tile, l, copy, y0 + y, x0 + x, ((y << store_->bits) + x) * cell_bytes));
+        if (!tile.live || rows < store_->side || columns < store_->side)
+            std::memset(data, 0, static_cast<size_t>(store_->tile_bytes()));
         store_->stamps[index] = store_->fresh_stamp(copy);
         // A capacity may lie in this very tile: static lanes first.
-        for (const bool fixed : {true, false}) {
-            size_t at = 0;
-            for (int64_t y = y0; y < y1; y++)
-                for (int64_t x = x0; x < x1; x++)
-                    for (int l = 0; l < lanes; l++, at++)
-                        if (store_->lanes[l].fixed == fixed) encode(l, copy, y, x, kept_[at]);
-        }
+        for (const bool fixed : {true, false})
+            for (int l = 0; l < lanes; l++) {
+                const Lane& lane = store_->lanes[l];
+                if (lane.fixed != fixed) continue;
+                size_t at = static_cast<size_t>(l);
+                for (int64_t y = 0; y < rows; y++)
+                    for (int64_t x = 0; x < columns; x++, at += static_cast<size_t>(lanes)) {
+                        const Map<Real>& m = now_[l];
+                        const Real s = lane.source ? m.encode_towards(kept_[at], reader_.capacity(l, copy, y0 + y, x0 + x))
+                                                   : m.encode(kept_[at]);
+                        Codec::store(data + ((y << store_->bits) + x) * cell_bytes + l * sizeof(typename Codec::Cell), s, lane);
+                    }
+            }
     }
 };
 

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from memfarm import arrays, files
 from memfarm.channels import LANDMARKS, Channel, Decay, Static
 from memfarm.config import MemmapConfig
-from memfarm.errors import ChannelError, ConfigError, ShapeError, did_you_mean
+from memfarm.errors import ChannelError, ConfigError, ShapeError, ValueRangeError, did_you_mean
 from memfarm.glimpses import Glimpses
 from memfarm.grid import ChannelGrid
 from memfarm.world import World
@@ -27,6 +27,8 @@ EMPTY_BELOW: Final = {
     "ENEMIES_HP": float(np.finfo(np.float32).tiny),
 }
 """A seen cell is empty where each of these that the window shows is below its number: no meal, no wall, nobody."""
+
+_TOGETHER: Final = 1 << 21  # numbers of windows that are worked on at a time
 
 
 class AgentMemory:
@@ -62,6 +64,7 @@ class AgentMemory:
         world.check_open()
         if isinstance(channels, str):
             raise ConfigError(f"channels must be a sequence of names, got {channels!r}; pass [{channels!r}]")
+        lanes = [_lane(name, gamma_known) for name in channels]
         memmap = memmap or MemmapConfig()
         self._world: Final = world
         self._delete: Final = memmap.delete_on_close
@@ -71,9 +74,7 @@ class AgentMemory:
             "dtype": dtype,
             "backend": "memmap" if memmap.use_for_memory else "ram",
             "folder": self.path,
-            "tick": world.tick,
         }
-        lanes = [_lane(name, gamma_known) for name in channels]
         try:
             self.grid: Final = ChannelGrid(world.shape, lanes, boundary=world.boundary, name="memory", **arguments)
             self._glimpses = None if overview is None else Glimpses(self.grid, overview, **arguments)
@@ -82,6 +83,8 @@ class AgentMemory:
                 files.remove(self.path.glob("*.npy"))
                 files.remove_folder(self.path)
             raise
+        self._grids: Final = [self.grid] if self._glimpses is None else [self.grid, self._glimpses.grid]
+        self._ahead = -world.tick  # of the world's clock, so that a new memory begins where an epoch does
         self._plans: dict[tuple[str, ...], _Plan] = {}
         self._values = np.empty((0, 1, 1, len(lanes)), np.float32)
 
@@ -128,17 +131,36 @@ class AgentMemory:
         shape = arrays.shape_of("windows", windows)
         if len(shape) != 4 or shape[1] != shape[2] or shape[1] % 2 == 0 or shape[::3] != (len(where[0]), len(names)):
             raise ShapeError(f"windows must be ({len(where[0])}, S, S, {len(names)}) with an odd S, got {shape}")
-        if self._values.shape[:3] != shape[:3]:
-            self._values = np.empty((*shape[:3], len(self.channels)), np.float32)
+        shown = None if seen is None else arrays.flags("seen", seen, shape[:3])
+        step = max(1, _TOGETHER // (shape[1] ** 2 * len(self.channels)))
+        parts = [slice(start, start + step) for start in range(0, shape[0], step)]
+        if len(parts) > 1 and not all(np.isfinite(windows[part]).all() for part in parts):
+            raise ValueRangeError("windows must hold finite numbers, got others; cut them with World.windows()")
+        for part in parts:
+            agent, row, column = (axis[part] for axis in where)
+            self._see(agent, row, column, windows[part], self._plans[names], None if shown is None else shown[part])
+
+    def _see(
+        self,
+        agents: NDArray[np.int32],
+        y: NDArray[np.int32],
+        x: NDArray[np.int32],
+        windows: NDArray[np.float32],
+        plan: "_Plan",
+        seen: NDArray[np.bool_] | None,
+    ) -> None:
+        shape = (*windows.shape[:3], len(self.channels))
+        if self._values.shape != shape:
+            self._values = np.empty(shape, np.float32)
         values = self._values
-        self._plans[names].fill(windows, values)
+        plan.fill(windows, values)
         if LANDMARKS.name in self.channels:
             mark = self.channels.index(LANDMARKS.name)
-            known = self.grid.observe(*where, shape[1] // 2, [LANDMARKS.name])
+            known = self.grid.observe(agents, y, x, shape[1] // 2, [LANDMARKS.name])
             np.maximum(values[..., mark], known[..., 0], out=values[..., mark])
-        self.grid.stamp_windows(self.channels, *where, values, seen=seen)
+        self.grid.stamp_windows(self.channels, agents, y, x, values, seen=seen)
         if self._glimpses is not None:
-            self._glimpses.take(*where, values, seen)
+            self._glimpses.take(agents, y, x, values, seen)
 
     def observe(
         self,
@@ -176,35 +198,59 @@ class AgentMemory:
         """D, the side of what `overview` writes into."""
         return self._coarse().side
 
+    def cut_overview(self, square: Any, axis: int) -> Any:
+        """The overview within what `overview` wrote, `(N, D, D, C)` or a tensor `(N, C, D, D)` of it: a view.
+
+        axis: of the rows; the columns follow.
+        """
+        return self._coarse().cut(square, axis)
+
     def _coarse(self) -> Glimpses:
         if self._glimpses is None:
             raise ConfigError("this memory has no overview; make it with overview=(16, 16)")
         return self._glimpses
 
     def forget(self, agents: ArrayLike | None = None) -> None:
-        """Make `agents` (indices, or a bool mask; None: all) remember nothing: one increment each, no page touched."""
+        """Make `agents` (indices, or a bool mask; None: all) remember nothing: one increment each, no page touched.
+
+        Where that is everyone the clock goes on from where an epoch begins: what follows rounds as in a new memory.
+        """
         self._keep_up()
-        self.grid.reset(agents)
-        if self._glimpses is not None:
-            self._glimpses.grid.reset(agents)
+        chosen = np.arange(self.agents) if agents is None else arrays.indices("agents", agents, self.agents)
+        if len(np.unique(chosen)) == self.agents and self.grid.epoch:
+            skipped = -self.grid.tick % self.grid.epoch
+            self._ahead += skipped
+            self._advance(skipped)
+        for grid in self._grids:
+            grid.reset(chosen)
 
     def _keep_up(self) -> None:
         """Let the time pass that has passed in the world."""
         self._world.check_open()
         self.grid.check_open()
-        ticks = self._world.tick - self.grid.tick
+        self._advance(self._world.tick + self._ahead - self.grid.tick)
+
+    def _advance(self, ticks: int) -> None:
         if ticks:
-            self.grid.advance(ticks)
-            if self._glimpses is not None:
-                self._glimpses.grid.advance(ticks)
+            for grid in self._grids:
+                grid.advance(ticks)
+
+    def flush(self) -> None:
+        """Write changed pages of named files to the disk."""
+        for grid in self._grids:
+            grid.flush()
 
     def close(self) -> None:
         """Let go of the maps; every later use raises ClosedError. Twice is fine."""
-        grids = [self.grid] if self._glimpses is None else [self.grid, self._glimpses.grid]
-        for grid in grids:
+        for grid in self._grids:
             grid.close_files(delete=self._delete)
         if self._delete and self.path is not None:
             files.remove_folder(self.path)
+
+
+def check_columns(channels: Sequence[str], columns: Sequence[str]) -> None:
+    """Raise ChannelError unless windows with `columns` show all that is needed to remember `channels`."""
+    _Plan.of(tuple(channels), tuple(columns))
 
 
 class _Plan:

@@ -1,5 +1,6 @@
 """World: the three groups of layers on one clock, in a folder, in scratch, or in memory."""
 
+import functools
 import os
 import shutil
 from collections.abc import Mapping, Sequence
@@ -106,9 +107,10 @@ class World:
             raise
 
     @classmethod
-    def open(cls, path: str | os.PathLike[str], mode: files.Mode = "r") -> "World":
+    def open(cls, path: str | os.PathLike[str], mode: files.Mode = "r", *, sparse: Sequence[Channel] = ()) -> "World":
         """Open the world in folder `path`: "r" to read, "r+" to go on, "c" for writes that are never kept.
 
+        sparse: as at its making; of them nothing was stored.
         A reader's clock stands at the tick it found. Raises WorldFormatError where the folder holds no world that
         this version reads, or a truncated one.
         """
@@ -117,7 +119,8 @@ class World:
         world = cls.__new__(cls)
         world._recipe = {}
         manifest = Manifest.read(Path(path))
-        world.sparse = SparseEvents((), manifest.shape, manifest.copies)
+        check_sparse(sparse, [name for entry in manifest.grids.values() for name in entry.names()])
+        world.sparse = SparseEvents(sparse, manifest.shape, manifest.copies)
         world._setup(Path(path).absolute(), manifest, MemmapConfig(mode=mode))
         return world
 
@@ -249,7 +252,7 @@ class World:
             raise ClosedError("a closed world cannot be pickled, got one; pickle it before close()")
         if self.path is None:
             return (_remake, (self._recipe,))
-        return (World.open, (str(self.path), "r"))
+        return (functools.partial(World.open, sparse=self.sparse.channels), (str(self.path), "r"))
 
     def advance(self, ticks: int = 1) -> None:
         """Let `ticks` pass for every layer: decay, regrowth. Costs the same for every size of world."""

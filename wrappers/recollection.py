@@ -8,19 +8,22 @@ from numpy.typing import NDArray
 
 from memfarm.channels import REMEMBERED
 from memfarm.config import MemmapConfig
-from memfarm.errors import ChannelError, ConfigError
-from memfarm.memory import EMPTY_BELOW, KNOWN_EMPTY, AgentMemory
+from memfarm.errors import ConfigError
+from memfarm.memory import KNOWN_EMPTY, AgentMemory, check_columns
 from memfarm.world import World
 
 Rows = NDArray[np.integer[Any]]
 
+_TOGETHER: Final = 1 << 21  # numbers of windows that are worked on at a time
+
 
 class Recollection:
-    """Fills the columns of windows that come from the agents' own memories, which it keeps.
+    """Keeps the agents' own memories up with their windows, and fills the columns that come from them.
 
     A memory holds what its agent has seen in this life: it is empty where `agents.life` counts another one.
 
-    channels: those of the windows, KNOWN_EMPTY or LANDMARKS among them. agents: how many. radius: the windows'.
+    channels: those of the windows; KNOWN_EMPTY and LANDMARKS among them are filled in. agents: the environment's, with
+        a `life`. radius: the windows'. also: what is remembered besides. overview: as for `AgentMemory`.
     masked: whether VISIBILITY hides; what it hides wholly is not seen. gamma_known, memmap: as for `AgentMemory`.
     Raises ConfigError or ChannelError.
     """
@@ -32,32 +35,31 @@ class Recollection:
         channels: Sequence[str],
         radius: int,
         *,
+        also: Sequence[str] = (),
+        overview: tuple[int, int] | None = None,
         masked: bool = False,
         gamma_known: float = 0.98,
         memmap: MemmapConfig | None = None,
     ) -> None:
-        names = tuple(name for name in channels if name in REMEMBERED)
+        shown = tuple(name for name in channels if name in REMEMBERED)
+        names = (*also, *(name for name in shown if name not in also))
         if not hasattr(agents, "life"):
             raise ConfigError(
                 f"{', '.join(names)} need agents with a life, got {type(agents).__name__}; leave them out"
             )
-        for name in set(names) - {KNOWN_EMPTY}:
+        for name in set(shown) - {KNOWN_EMPTY}:
             world.grid_of(name)  # raises: nothing could be seen of it
-        if KNOWN_EMPTY in names and EMPTY_BELOW.keys().isdisjoint(channels):
-            raise ChannelError(f"KNOWN_EMPTY needs one of {', '.join(EMPTY_BELOW)} beside it, got {list(channels)}")
+        check_columns(names, channels)
         if masked and "VISIBILITY" not in channels:
             raise ConfigError(f"under mask_by_visibility {', '.join(names)} need VISIBILITY among channels, got none")
-        self._world: Final = world
         self._columns: Final = tuple(channels)
-        self._filled: Final = [self._columns.index(name) for name in names]
+        self._shown: Final = shown
         self._visibility: Final = self._columns.index("VISIBILITY") if masked else None
         self._radius: Final = radius
         self._life: Final = np.array(agents.life)
-        self.memory: Final = AgentMemory(world, len(agents.life), names, gamma_known=gamma_known, memmap=memmap)
-
-    def serves(self, world: World) -> bool:
-        """Whether these are memories of `world`."""
-        return world is self._world
+        self.memory: Final = AgentMemory(
+            world, len(agents.life), names, gamma_known=gamma_known, overview=overview, memmap=memmap
+        )
 
     def fill(self, windows: NDArray[np.float32], agents: Any, rows: Rows | None = None) -> None:
         """Have all agents, or those at index `rows` `(M,)`, see their windows, and fill in what they remember there.
@@ -72,9 +74,13 @@ class Recollection:
         y, x = agents.y[index], agents.x[index]
         seen = None if self._visibility is None else windows[..., self._visibility] > 0.0
         self.memory.see(index, y, x, windows, self._columns, seen)
-        known = self.memory.observe(index, y, x, self._radius)
-        for lane, column in enumerate(self._filled):
-            windows[..., column] = known[..., lane]
+        if not self._shown:
+            return
+        step = max(1, _TOGETHER // (self._radius * 2 + 1) ** 2)
+        for part in (slice(start, start + step) for start in range(0, len(windows), step)):
+            known = self.memory.observe(index[part], y[part], x[part], self._radius, self._shown)
+            for lane, name in enumerate(self._shown):
+                windows[part, ..., self._columns.index(name)] = known[..., lane]
 
     def close(self) -> None:
         """Let go of the memories; twice is fine."""

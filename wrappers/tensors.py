@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from memfarm.errors import ConfigError, DTypeError
 from memfarm.wrappers.buffers import Buffers
-from memfarm.wrappers.mapped_buffers import make_buffers
+from memfarm.wrappers.mapped_buffers import empty, make_buffers
 
 DTYPES: Final = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 

@@ -1,7 +1,7 @@
 """WindowObservation: every agent sees the window of the world around it, as one torch tensor or NumPy array."""
 
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, cast
 
 import numpy as np
@@ -12,10 +12,12 @@ from memfarm import arrays
 from memfarm.channels import REMEMBERED, expand
 from memfarm.config import MemmapConfig
 from memfarm.errors import ConfigError
+from memfarm.memory import AgentMemory
 from memfarm.windows import WindowCutter, check_radius
 from memfarm.world import World
-from memfarm.wrappers.buffers import BufferPool, Buffers, OneBuffer
+from memfarm.wrappers.buffers import Buffers
 from memfarm.wrappers.company import Company
+from memfarm.wrappers.mapped_buffers import empty, make_buffers
 from memfarm.wrappers.recollection import Recollection
 from memfarm.wrappers.unit_box import UnitBox
 
@@ -45,7 +47,7 @@ class Inhabited(Protocol):
     agents: Agents
 
 
-class _Outlet(Protocol):
+class Outlet(Protocol):
     """How windows leave: as arrays, or as tensors on a device."""
 
     def buffer(self) -> NDArray[np.float32]: ...
@@ -90,6 +92,8 @@ class WindowObservation(_Wrapper):
     threads: threads that share the cutting; they end with each call.
     gamma_known: the share of KNOWN_EMPTY that is left after a tick. memmap: `use_for_memory`, whether what agents
         remember lies in scratch files or in anonymous memory.
+    mapped_above: bytes above which a batch of windows, and what is converted from it on the CPU, lies in a mapped file
+        without a name, not in anonymous memory; None: never.
 
     Values are shares of each channel's range, in [0, 1]. A dead agent sees the place where it died, with SELF_HP 0, and
     is nobody's ally. Rewards, flags and infos stay as the environment gives them; actions may be tensors. Spaces are
@@ -115,8 +119,9 @@ class WindowObservation(_Wrapper):
         threads: int = 1,
         gamma_known: float = 0.98,
         memmap: MemmapConfig | None = None,
+        mapped_above: int | None = None,
     ) -> None:
-        core = _inhabited(env)
+        core = inhabited(env)
         check_radius(radius)
         if not isinstance(threads, int) or threads < 1:
             raise ConfigError(f"threads must be an int of at least 1, got {threads!r}")
@@ -130,17 +135,19 @@ class WindowObservation(_Wrapper):
         self._gamma_known: Final = gamma_known
         self._memmap: Final = memmap or MemmapConfig()
         self._recollection: Recollection | None = None
+        self._also: tuple[str, ...] = ()
+        self._overview: tuple[int, int] | None = None
         self._world, self._cutter = self._plan()
         side = 2 * radius + 1
         self._shape: Final = (env.num_envs, side, side, len(self.channels))
-        self._outlet: Final = _outlet(self._shape, tensor, str(device), str(dtype).removeprefix("torch."), copy)
+        self._mapped_above: Final = mapped_above
+        self._kind: Final = (tensor, str(device), str(dtype).removeprefix("torch."), copy, mapped_above)
+        self._outlet: Final = self.another_outlet(self._shape)
         self._next: NDArray[np.float32] | None = None
-        count, height, width, depth = self._shape
-        single = (height, width, depth) if tensor == "numpy" else (depth, height, width)
-        space_dtype = "float16" if "float16" in str(dtype) and "bfloat16" not in str(dtype) else "float32"
-        self.single_observation_space = UnitBox(single, space_dtype)
-        self.observation_space = UnitBox((count, *single), space_dtype)
-        self._answer_on_final()
+        single = self.another_space(self._shape[1:])
+        self.single_observation_space = single
+        self.observation_space = UnitBox((env.num_envs, *single.shape), single.dtype)
+        answer_on_final(core, self.final_windows, self.metadata)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Reset the environment; the first windows and its infos."""
@@ -175,18 +182,39 @@ class WindowObservation(_Wrapper):
     def _plan(self) -> tuple[World, WindowCutter]:
         world, masked = self._core.world, self._mask_by_visibility
         cutter = world.windows(self.channels, self.radius, normalize=True, mask_by_visibility=masked)
-        if not set(REMEMBERED).isdisjoint(self.channels):
-            self._forget_all()
-            self._recollection = Recollection(
+        if self._also or not set(REMEMBERED).isdisjoint(self.channels):
+            new = Recollection(
                 world,
                 self._core.agents,
                 self.channels,
                 self.radius,
+                also=self._also,
+                overview=self._overview,
                 masked=masked,
                 gamma_known=self._gamma_known,
                 memmap=MemmapConfig(use_for_memory=self._memmap.use_for_memory),  # scratch: it ends with this wrapper
             )
+            self._forget_all()
+            self._recollection = new
         return world, cutter
+
+    def remember(self, channels: Sequence[str], overview: tuple[int, int] | None = None) -> None:
+        """Have the agents remember `channels` of their windows from now on, from nothing: see `AgentMemory`.
+
+        Raises ConfigError or ChannelError where that cannot be; they then remember what they did.
+        """
+        before = self._also, self._overview
+        self._also, self._overview = tuple(channels), overview
+        try:
+            self._world, self._cutter = self._plan()
+        except BaseException:
+            self._also, self._overview = before
+            raise
+
+    @property
+    def memory(self) -> AgentMemory | None:
+        """What the agents remember; None where they remember nothing."""
+        return None if self._recollection is None else self._recollection.memory
 
     def _forget_all(self) -> None:
         if self._recollection is not None:
@@ -213,26 +241,41 @@ class WindowObservation(_Wrapper):
 
     def final_windows(self, rows: NDArray[np.integer[Any]]) -> Any:
         """The windows of the agents at index `rows` `(M,)`, where they are now, in their order; memory of its own."""
-        windows = np.empty((len(rows), *self._shape[1:]), np.float32)
+        windows = self.new_array((len(rows), *self._shape[1:]))
         self._cut(windows, rows)
         return self._outlet.hand_out_fresh(windows)
 
-    def _answer_on_final(self) -> None:
-        """Give the environment `final_windows`, by a weak reference: a dropped wrapper lets its memory go at once."""
-        same_step = self.metadata.get("autoreset_mode") == AutoresetMode.SAME_STEP
-        if not hasattr(self._core, "on_final"):
-            if same_step:
-                raise ConfigError("SAME_STEP autoreset needs an environment with on_final, got none; use NEXT_STEP")
-            return
-        core: Any = self._core
-        method = weakref.WeakMethod(self.final_windows)
+    def new_array(self, shape: tuple[int, ...]) -> NDArray[np.float32]:
+        """A new float32 array of unspecified contents, where a batch of windows of that size would lie."""
+        return empty(shape, np.float32, self._mapped_above)
 
-        def answer(rows: NDArray[np.integer[Any]]) -> Any:
-            final_windows = method()
-            return None if final_windows is None else final_windows(rows)
+    def another_outlet(self, shape: tuple[int, int, int, int]) -> Outlet:
+        """What hands out float32 arrays of `shape` `(N, S, S, C)` as windows are handed out here."""
+        return _outlet(shape, *self._kind)
 
-        core.on_final = answer
-        weakref.finalize(self, _forget, weakref.ref(core), answer).atexit = False
+    def another_space(self, shape: tuple[int, int, int]) -> UnitBox:
+        """The space of what such an outlet hands out for one agent; `shape` is `(S, S, C)`."""
+        tensor, _, dtype, *_ = self._kind
+        single = shape if tensor == "numpy" else (shape[2], *shape[:2])
+        return UnitBox(single, "float16" if dtype == "float16" else "float32")
+
+
+def answer_on_final(core: Any, method: Callable[[NDArray[np.integer[Any]]], Any], metadata: dict[str, Any]) -> None:
+    """Give the environment `method`, by a weak reference: a dropped wrapper lets its memory go at once."""
+    same_step = metadata.get("autoreset_mode") == AutoresetMode.SAME_STEP
+    if not hasattr(core, "on_final"):
+        if same_step:
+            raise ConfigError("SAME_STEP autoreset needs an environment with on_final, got none; use NEXT_STEP")
+        return
+    bound: Any = method
+    reference = weakref.WeakMethod(bound)
+
+    def answer(rows: NDArray[np.integer[Any]]) -> Any:
+        final = reference()
+        return None if final is None else final(rows)
+
+    core.on_final = answer
+    weakref.finalize(bound.__self__, _forget, weakref.ref(core), answer).atexit = False
 
 
 def _forget(core: "weakref.ref[Any]", answer: object) -> None:
@@ -241,7 +284,8 @@ def _forget(core: "weakref.ref[Any]", answer: object) -> None:
         env.on_final = None
 
 
-def _inhabited(env: object) -> Inhabited:
+def inhabited(env: object) -> Inhabited:
+    """The core of `env`, if it is a vector environment with a world and agents. Raises ConfigError."""
     core = env.unwrapped if isinstance(env, VectorEnv) else None
     if not hasattr(core, "world") or not hasattr(core, "agents"):
         raise ConfigError(
@@ -250,13 +294,15 @@ def _inhabited(env: object) -> Inhabited:
     return cast("Inhabited", core)
 
 
-def _outlet(shape: tuple[int, int, int, int], tensor: str, device: str, dtype: str, copy: bool) -> _Outlet:
+def _outlet(
+    shape: tuple[int, int, int, int], tensor: str, device: str, dtype: str, copy: bool, mapped_above: int | None
+) -> Outlet:
     if tensor == "torch":
         from memfarm.wrappers.tensors import make_tensors  # torch enters with tensors only
 
-        return make_tensors(shape, device, dtype, copy)
+        return make_tensors(shape, device, dtype, copy, mapped_above)
     if tensor != "numpy":
         raise ConfigError(f"tensor must be 'torch' or 'numpy', got {tensor!r}")
     if (device, dtype) != ("cpu", "float32"):
         raise ConfigError(f"tensor='numpy' is float32 on the cpu, got {dtype} on {device}; use tensor='torch'")
-    return _Arrays(BufferPool(shape) if copy else OneBuffer(shape, np.float32))
+    return _Arrays(make_buffers(shape, np.float32, copy, mapped_above))

@@ -6,7 +6,6 @@ from typing import Any
 from memfarm.config import SimulationConfig
 from memfarm.envs.base import Config, GridEnv
 from memfarm.errors import ConfigError, did_you_mean
-from memfarm.wrappers import WindowObservation
 
 
 def configure(
@@ -22,17 +21,3 @@ def configure(
         if name not in fields and name not in environment.CONFIG.model_fields:
             raise ConfigError(f"there is no argument {name!r}; {did_you_mean(name, {*fields, *door, 'config'})}")
     return environment.CONFIG.from_arguments(config, **arguments)
-
-
-def numpy_windows(env: GridEnv) -> WindowObservation:
-    """The environment's windows as its configuration asks for them, NumPy `(N, S, S, C)`, each new memory."""
-    seen = env.config.observation
-    return WindowObservation(
-        env,
-        seen.radius,
-        seen.channels,
-        tensor="numpy",
-        mask_by_visibility=seen.mask_by_visibility,
-        gamma_known=seen.gamma_known,
-        memmap=env.config.memmap,
-    )

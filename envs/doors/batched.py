@@ -6,9 +6,9 @@ from gymnasium.vector import AutoresetMode
 
 from memfarm.envs.base import Config, GridEnv
 from memfarm.envs.doors.arguments import configure
+from memfarm.envs.doors.perception import Perception, perceive
 from memfarm.envs.options import checked_count
 from memfarm.errors import ConfigError
-from memfarm.wrappers import WindowObservation
 
 _OWN: Final = ("num_envs", "agents_per_world", "tensor", "device", "dtype", "copy", "threads", "autoreset_mode")
 
@@ -28,8 +28,10 @@ def make_batched(
     render_mode: str | None = None,
     config: Config | None = None,
     **arguments: Any,
-) -> WindowObservation:
+) -> Perception:
     """A vector environment of `num_envs` agents in `num_envs / agents_per_world` worlds that sees windows.
+
+    With `memory=True` among the arguments it remembers as well, and observations are dicts: see `MemoryObservation`.
 
     tensor, device, dtype, copy, threads: as for `WindowObservation`. autoreset_mode: Gymnasium's, or its value.
     max_episode_steps: Gymnasium's name for a limit that `max_cycles` is cut to. config, arguments: the environment's.
@@ -49,21 +51,8 @@ def make_batched(
         autoreset_mode=autoreset_mode,
         render_mode=render_mode,
     )
-    seen = settings.observation
     try:
-        return WindowObservation(
-            env,
-            seen.radius,
-            seen.channels,
-            tensor=tensor,
-            device=device,
-            dtype=dtype,
-            mask_by_visibility=seen.mask_by_visibility,
-            gamma_known=seen.gamma_known,
-            memmap=settings.memmap,
-            copy=copy,
-            threads=threads,
-        )
+        return perceive(env, tensor=tensor, device=device, dtype=dtype, copy=copy, threads=threads)
     except BaseException:
         env.close()
         raise

@@ -10,14 +10,14 @@ from numpy.typing import ArrayLike, NDArray
 from pettingzoo import ParallelEnv
 
 from memfarm.envs.base import Config, GridEnv
-from memfarm.envs.doors.arguments import configure, numpy_windows
+from memfarm.envs.doors.arguments import configure
+from memfarm.envs.doors.perception import Observation, each, perceive
 from memfarm.envs.doors.screen import Screen
 from memfarm.envs.options import checked_count, checked_render_mode
 from memfarm.errors import ActionError, did_you_mean
 from memfarm.events import Events
 from memfarm.world import World
 
-Observation = NDArray[np.float32]
 Infos = dict[str, dict[str, Any]]
 
 
@@ -27,9 +27,10 @@ class ParallelGridEnv(ParallelEnv):  # type: ignore[misc]  # pettingzoo has no t
     agents: how many; their names are `possible_agents`, forager_0 and so on. config, arguments: the environment's own.
     render_mode: "rgb_array", "ansi", "human" (a window, with pygame) or None.
 
-    Observations are windows, float32 `(S, S, C)` in [0, 1]; a step's are views of one new array. Every agent has the
-    same Space objects. `infos[agent]["action_mask"]` is int8 `(actions,)`. Who dies leaves `agents` for good, and what
-    it is told to do afterwards is ignored; after `max_cycles` steps all who remain are truncated together.
+    Observations are windows, float32 `(S, S, C)` in [0, 1]; a step's are views of one new array. With `memory=True`
+    they are dicts of such views, see `memfarm.wrappers.MemoryObservation`. Every agent has the same Space objects.
+    `infos[agent]["action_mask"]` is int8 `(actions,)`. Who dies leaves `agents` for good, and what it is told to do
+    afterwards is ignored; after `max_cycles` steps all who remain are truncated together.
     Raises ConfigError, ActionError (nothing has moved), ClosedError.
     """
 
@@ -52,7 +53,7 @@ class ParallelGridEnv(ParallelEnv):  # type: ignore[misc]  # pettingzoo has no t
             autoreset_mode=AutoresetMode.DISABLED,
             render_mode="rgb_array" if render_mode == "human" else render_mode,
         )
-        self._windows = numpy_windows(self.core)
+        self._windows = perceive(self.core)
         self._screen = Screen(self.core.NAME, self.core.metadata["render_fps"])
         self.possible_agents: Final = [f"{self.core.AGENT}_{n}" for n in range(count)]
         self._number: Final = {name: n for n, name in enumerate(self.possible_agents)}
@@ -86,13 +87,14 @@ class ParallelGridEnv(ParallelEnv):  # type: ignore[misc]  # pettingzoo has no t
         windows, infos = self._windows.reset(seed=seed)
         self.agents = self.possible_agents[:]
         self._living = list(range(len(self.agents)))
-        return dict(zip(self.agents, windows, strict=True)), self._by_name(infos)
+        return dict(zip(self.agents, each(windows), strict=True)), self._by_name(infos)
 
     def step(
         self, actions: dict[str, Any]
     ) -> tuple[dict[str, Observation], dict[str, float], dict[str, bool], dict[str, bool], Infos]:
         """Let every living agent act once: an integer for each of `agents`."""
-        windows, rewards, terminated, truncated, infos = self._windows.step(self._in_order(actions))
+        together, rewards, terminated, truncated, infos = self._windows.step(self._in_order(actions))
+        windows = each(together)
         names, living = self.agents, self._living
         if len(living) == len(self.possible_agents):
             columns = (windows, rewards.tolist(), terminated.tolist(), truncated.tolist())

@@ -11,13 +11,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from memfarm.envs.agents import Agents
 from memfarm.envs.base import Config, GridEnv
-from memfarm.envs.doors.arguments import configure, numpy_windows
+from memfarm.envs.doors.arguments import configure
+from memfarm.envs.doors.perception import Observation, each, perceive
 from memfarm.envs.spec import PlainSpec
 from memfarm.errors import ActionError
 from memfarm.events import Events
 from memfarm.world import World
-
-Observation = NDArray[np.float32]
 
 
 class SingleEnv(PlainSpec, gymnasium.Env[Observation, Any]):
@@ -25,8 +24,9 @@ class SingleEnv(PlainSpec, gymnasium.Env[Observation, Any]):
 
     config, arguments: the environment's own. render_mode: "rgb_array", "ansi" or None.
 
-    Observations are the agent's window, float32 `(S, S, C)` in [0, 1], new memory each; `info["action_mask"]` is int8
-    `(actions,)`. Raises ConfigError, ActionError (nothing has moved), ClosedError.
+    Observations are the agent's window, float32 `(S, S, C)` in [0, 1], new memory each, or with `memory=True` dicts,
+    see `memfarm.wrappers.MemoryObservation`; `info["action_mask"]` is int8 `(actions,)`. Raises ConfigError,
+    ActionError (nothing has moved), ClosedError.
     """
 
     environment: ClassVar[type[GridEnv]]
@@ -35,7 +35,7 @@ class SingleEnv(PlainSpec, gymnasium.Env[Observation, Any]):
     def __init__(self, *, config: Config | None = None, render_mode: str | None = None, **arguments: Any) -> None:
         settings = configure(self.environment, config, arguments, ("render_mode",))
         self.core: Final = self.environment(settings, autoreset_mode=AutoresetMode.DISABLED, render_mode=render_mode)
-        self._windows = numpy_windows(self.core)
+        self._windows = perceive(self.core)
         self.render_mode = render_mode
         self.observation_space = self._windows.single_observation_space
         self.action_space = self.core.single_action_space
@@ -56,7 +56,7 @@ class SingleEnv(PlainSpec, gymnasium.Env[Observation, Any]):
         """Begin an episode: the first window and info. Without a seed it follows from the episode before."""
         super().reset(seed=seed)
         windows, infos = self._windows.reset(seed=seed)
-        return windows[0], {"action_mask": infos["action_mask"][0]}
+        return each(windows)[0], {"action_mask": infos["action_mask"][0]}
 
     def step(self, action: Any) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
         """Act once: `action` an integer of any kind in [0, actions)."""
@@ -65,7 +65,7 @@ class SingleEnv(PlainSpec, gymnasium.Env[Observation, Any]):
             raise ActionError(f"an action must be one integer, got shape {array.shape}")
         windows, rewards, terminated, truncated, infos = self._windows.step(array[None])
         info = {"action_mask": infos["action_mask"][0]}
-        return windows[0], float(rewards[0]), bool(terminated[0]), bool(truncated[0]), info
+        return each(windows)[0], float(rewards[0]), bool(terminated[0]), bool(truncated[0]), info
 
     def set_environmental_layer(self, name: str, values: ArrayLike) -> None:
         """Set a whole layer of the ground to `values` `(height, width)`; see `GridEnv.set_environmental_layer`."""

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from memfarm import config_files
 from memfarm.commands.info import console
 from memfarm.errors import ConfigError
 
@@ -25,6 +26,15 @@ def demo(
     device: Annotated[str, typer.Option(help="where the policy lives: cpu, cuda")] = "cpu",
     out: Annotated[Path, typer.Option(help="the folder for what it leaves behind")] = Path("runs/demo"),
     seed: Annotated[int, typer.Option(help="of the training")] = 0,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="a setting of the configuration, such as memmap.dtype=float16; as often as wanted",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Train a population in a world made from a real elevation map, and report how it did."""
     if importlib.util.find_spec("matplotlib") is None:
@@ -35,7 +45,15 @@ def demo(
 
     terminal = console()
     options = Options(
-        map=map, shape=shape, agents=agents, worlds=worlds, seconds=seconds, device=device, out=out, seed=seed
+        map=map,
+        shape=shape,
+        agents=agents,
+        worlds=worlds,
+        seconds=seconds,
+        device=device,
+        out=out,
+        seed=seed,
+        settings=config_files.settings(settings or ()),
     )
     run(options, terminal)
     for name in ("report.md", "learning_curve.png", "forage.gif", "world"):

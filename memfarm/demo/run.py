@@ -3,9 +3,9 @@
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,6 +21,7 @@ from memfarm.demo.evaluation import Score, evaluate
 from memfarm.demo.film import film
 from memfarm.demo.policies import Chooser, GreedyChooser, LearnedChooser, RandomChooser
 from memfarm.demo.report import Curve, Memory, Results, draw_curve, write_report
+from memfarm.envs.forage_config import ForageConfig
 from memfarm.errors import ConfigError, StorageError
 from memfarm.examples.ppo import Learner, Settings
 from memfarm.manifest import FILE
@@ -48,6 +49,7 @@ class Options:
     device: str
     out: Path
     seed: int
+    settings: Mapping[str, Any] = field(default_factory=dict)  # overrides of the configuration, by their paths
 
     def __post_init__(self) -> None:
         if self.worlds < 1 or self.agents < 1 or self.agents % self.worlds:
@@ -56,11 +58,16 @@ class Options:
             )
         if not self.seconds > 0.0:
             raise ConfigError(f"seconds must be above 0, got {self.seconds}")
+        self.config(None)  # refuses a wrong setting before anything is made
         try:
             torch.zeros(1, device=self.device)
         except (RuntimeError, AssertionError) as error:  # torch without CUDA asserts
             reason = str(error).partition("\n")[0]
             raise ConfigError(f"device must be one that torch can use here, got {self.device!r}: {reason}") from error
+
+    def config(self, directory: str | None) -> ForageConfig:
+        """The settings on top of the defaults, with new worlds in `directory`, or as scratch."""
+        return ForageConfig().with_overrides({**self.settings, "memmap.directory": directory})
 
 
 def run(options: Options, console: Console) -> Results:
@@ -73,8 +80,7 @@ def run(options: Options, console: Console) -> Results:
     source, ground = _ground(options)
     before = Memory.now()
     with _folder_beside(world) as part:
-        config = {"memmap": {"directory": str(part)}}
-        env = make(options.agents, options.worlds, map=ground, config=config)
+        env = make(options.agents, options.worlds, map=ground, config=options.config(str(part)))
         learner = Learner(env, Settings(seed=options.seed, device=options.device))
         curve = train(learner, options.seconds, console)
         core = env.unwrapped
@@ -101,7 +107,7 @@ def run(options: Options, console: Console) -> Results:
     )
     draw_curve(results, out / "learning_curve.png")
     write_report(results, out / "report.md")
-    env = make(options.agents, 1, map=str(world))
+    env = make(options.agents, 1, map=str(world), config=options.config(None))
     film(env, trained, out / "forage.gif", seed=HELD_OUT + SEEDS, **FILM)
     env.close()
     return results
@@ -137,7 +143,7 @@ def train(learner: Learner, seconds: float, console: Console) -> Curve:
 
 def _scores(options: Options, world: str, trained: Chooser, console: Console) -> dict[str, Score]:
     """Every policy in the same worlds, as crowded as those of the training; they share the trained world's ground."""
-    env = make(options.agents // options.worlds * SEEDS, SEEDS, map=world)
+    env = make(options.agents // options.worlds * SEEDS, SEEDS, map=world, config=options.config(None))
     core = env.unwrapped
     body = core.config.agents
     greedy = GreedyChooser(

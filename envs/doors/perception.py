@@ -1,0 +1,53 @@
+"""What a door's agents perceive: windows, or windows and memories, as the configuration asks for them."""
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from memfarm.envs.base import GridEnv
+from memfarm.wrappers import MemoryObservation, WindowObservation
+from memfarm.wrappers.mapped_buffers import MAPPED_ABOVE
+
+Perception = WindowObservation | MemoryObservation
+Observation = NDArray[np.float32] | dict[str, NDArray[np.float32]]
+"""What one agent gets: a window, or with `memory=True` a dict of "window", "memory" and "overview"."""
+
+
+def perceive(
+    env: GridEnv,
+    *,
+    tensor: Literal["numpy", "torch"] = "numpy",
+    device: str = "cpu",
+    dtype: str = "float32",
+    copy: bool = True,
+    threads: int = 1,
+) -> Perception:
+    """The environment in the wrappers that its configuration asks for; the arguments are `WindowObservation`'s."""
+    seen, memmap = env.config.observation, env.config.memmap
+    windows = WindowObservation(
+        env,
+        seen.radius,
+        seen.channels,
+        tensor=tensor,
+        device=device,
+        dtype=dtype,
+        mask_by_visibility=seen.mask_by_visibility,
+        gamma_known=seen.gamma_known,
+        memmap=memmap,
+        copy=copy,
+        threads=threads,
+        mapped_above=MAPPED_ABOVE if memmap.use_for_observations else None,
+    )
+    if not seen.memory:
+        return windows
+    return MemoryObservation(windows, seen.memory_radius, seen.memory_channels, overview=seen.overview)
+
+
+def each(observations: Any) -> Sequence[Any]:
+    """The observation of every agent, views of those of all: an array's rows, or a dict of rows for each."""
+    if not isinstance(observations, dict):
+        rows: Sequence[Any] = observations
+        return rows
+    return [dict(zip(observations, row, strict=True)) for row in zip(*observations.values(), strict=True)]
