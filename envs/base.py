@@ -18,7 +18,14 @@ from memfarm.envs import actions as act
 from memfarm.envs import placement
 from memfarm.envs.agents import Agents, cell_keys
 from memfarm.envs.ground import make_world
-from memfarm.envs.options import checked_count, checked_mode, checked_render_mode, checked_seed, pop_reset_mask
+from memfarm.envs.options import (
+    checked_count,
+    checked_keep_world,
+    checked_mode,
+    checked_render_mode,
+    checked_seed,
+    pop_reset_mask,
+)
 from memfarm.envs.overview import Overview
 from memfarm.envs.spec import PlainSpec
 from memfarm.errors import ActionError, ClosedError
@@ -138,19 +145,21 @@ class GridEnv(PlainSpec, VectorEnv[Any, Any, NDArray[Any]]):
         """Begin anew; world w's episodes follow from `seed + w`. Without a seed each goes on from its last episode.
 
         options["reset_mask"]: bool `(num_envs,)`; only these agents begin anew, and a world only where it holds all.
-        Same seed, same bytes, whatever happened before.
+        options["keep_world"]: True: agents begin anew in the worlds as they are, with what was eaten and left there; so
+        goes on what was opened with `memmap.mode="r+"`.
+        Otherwise: same seed, same bytes, whatever happened before.
         """
         self._check_open()
-        seed = checked_seed(seed)
+        seed, keep = checked_seed(seed), checked_keep_world(options)
         chosen = pop_reset_mask(options, self.num_envs, first=self._keys is None)
         super().reset(seed=seed)
-        if seed is not None and chosen.all():
+        if seed is not None and chosen.all() and not keep:
             self._align_clock()
         worlds: Flags = np.logical_and.reduce(chosen.reshape(self.worlds, -1), axis=1)
         if seed is None and self._keys is None:
             seed = int(self.np_random.integers(2**63))
         keys = self._next_keys() if seed is None else self._first_keys(seed)
-        self._begin(chosen, worlds, keys)
+        self._begin(chosen, worlds, keys, keep)
         return self._own(), self._infos()
 
     def step(self, actions: ArrayLike) -> tuple[Any, NDArray[Any], Flags, Flags, Infos]:
@@ -205,12 +214,16 @@ class GridEnv(PlainSpec, VectorEnv[Any, Any, NDArray[Any]]):
         if self.agents_per_world == 1:
             self._ended_worlds = full | self._terminated
 
-    def _begin(self, chosen: Flags, worlds: Flags, keys: NDArray[np.uint64]) -> None:
-        """Give the `chosen` agents `(N,)` a new life, after `worlds`, all of whose agents they are, began anew."""
+    def _begin(self, chosen: Flags, worlds: Flags, keys: NDArray[np.uint64], keep: bool = False) -> None:
+        """Give the `chosen` agents `(N,)` a new life, after `worlds`, all of whose agents they are, began anew.
+
+        keep: the worlds keep what is in them.
+        """
         if self._keys is None:
             self._keys = keys
         if worlds.any():
-            self.world.reset(worlds)
+            if not keep:
+                self.world.reset(worlds)
             self._keys = np.where(worlds, keys, self._keys)
             self._steps[worlds] = 0
             self._ended_worlds &= ~worlds

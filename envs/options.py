@@ -41,6 +41,14 @@ def checked_seed(seed: object) -> int | None:
     return int(seed)
 
 
+def checked_keep_world(options: dict[str, Any] | None) -> bool:
+    """What `options` say of `keep_world`: a bool, False where they say nothing."""
+    keep = (options or {}).get("keep_world", False)
+    if not isinstance(keep, bool):
+        raise ConfigError(f"options['keep_world'] must be True or False, got {keep!r}")
+    return keep
+
+
 def pop_reset_mask(options: dict[str, Any] | None, count: int, first: bool) -> NDArray[np.bool_]:
     """Take `reset_mask` out of `options`, a bool array `(count,)` with a True in it; all True where there is none. New.
 

@@ -8,7 +8,7 @@ Importing memfarm registers its environments with Gymnasium and PettingZoo::
 What is not here is reached by its module: `memfarm.terrain`, `memfarm.managers`, `memfarm.wrappers`, …
 """
 
-from memfarm.channels import Channel, Decay, Recover, Regrow, Static
+from memfarm.channels import Channel, Decay, Recover, Regrow, Static, register_channel
 from memfarm.config import MemmapConfig, ObservationConfig, SimulationConfig
 from memfarm.envs.base import GridEnv
 from memfarm.envs.doors.registry import register
@@ -33,6 +33,7 @@ __all__ = [
     "Static",
     "WindowObservation",
     "World",
+    "register_channel",
 ]
 
 register()

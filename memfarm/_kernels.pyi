@@ -76,7 +76,7 @@ class Windows:
         x: Int32s,
         out: NDArray[np.float32],
         centres: Sequence[tuple[int, NDArray[np.float32]]],
-        points: Sequence[tuple[int, Int32s, Int32s, Int32s, NDArray[np.float32], bool]],
+        points: Sequence[tuple[int, Int32s, Int32s, Int32s, NDArray[np.float32], bool, Int32s | None]],
         threads: int,
     ) -> None: ...
 

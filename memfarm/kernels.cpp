@@ -349,7 +349,7 @@ class Windows {
 
     void observe(const Ints& copy, const Ints& y, const Ints& x, Floats out,
                  const std::vector<std::pair<int, Floats>>& centres,
-                 const std::vector<std::tuple<int, Ints, Ints, Ints, Floats, bool>>& points, int threads) {
+                 const std::vector<std::tuple<int, Ints, Ints, Ints, Floats, bool, std::optional<Ints>>>& points, int threads) {
         const int64_t n = copy.size(), side = plan_.side, columns = static_cast<int64_t>(plan_.columns.size());
         if (out.ndim() != 4 || out.shape(0) != n || out.shape(1) != side || out.shape(2) != side ||
             out.shape(3) != columns || y.size() != n || x.size() != n)
@@ -358,8 +358,8 @@ class Windows {
         for (const auto& [column, values] : centres) job.centres.push_back({column, values.data()});
         int bits = 4;
         while ((1 << bits) < side) bits++;
-        for (const auto& [column, pc, py_, px, values, skip] : points)
-            job.points.push_back({column, skip, PointIndex(pc.data(), py_.data(), px.data(), values.data(), pc.size(), bits)});
+        for (const auto& [column, pc, py_, px, values, skip, seen] : points)
+            job.points.push_back({column, skip, seen ? seen->data() : nullptr, PointIndex(pc.data(), py_.data(), px.data(), values.data(), pc.size(), bits)});
         py::gil_scoped_release free;
         for (PointLayer& layer : job.points) layer.index.build();
         job.order = order_by_tile(plan_, job.copy, job.y, job.x, n);

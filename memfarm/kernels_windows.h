@@ -81,6 +81,7 @@ struct Plan {
 struct PointLayer {
     int column;
     bool skip_centre;
+    const int32_t* seen;  // per window: the copy that it looks for among these points; null: its own
     PointIndex index;
 };
 
@@ -489,16 +490,16 @@ static MEMFARM_INLINE void pick_narrow(const Plan& plan, const std::vector<AnyPa
     }
 }
 
-inline void paint(const Job& job, const PointLayer& layer, int64_t n, const float* seen, float* window) {
+inline void paint(const Job& job, const PointLayer& layer, int64_t n, const float* visible, float* window) {
     const Plan& plan = *job.plan;
     const Store& frame = *plan.parts[0].store;
     const int side = plan.side, columns = static_cast<int>(plan.columns.size());
-    const bool dim = plan.columns[layer.column].hidden && seen != nullptr;
-    layer.index.visit(job.copy[n], job.y[n] - plan.radius, job.x[n] - plan.radius, side, frame.height, frame.width,
+    const bool dim = plan.columns[layer.column].hidden && visible != nullptr;
+    layer.index.visit((layer.seen ? layer.seen : job.copy)[n], job.y[n] - plan.radius, job.x[n] - plan.radius, side, frame.height, frame.width,
                       frame.wrap, [&](int i, int j, float value) {
                           if (layer.skip_centre && i == plan.radius && j == plan.radius) return;
                           const int64_t cell = static_cast<int64_t>(i) * side + j;
-                          if (dim) value = value * seen[cell];
+                          if (dim) value = value * visible[cell];
                           float& there = window[cell * columns + layer.column];
                           if (value > there) there = value;
                       });

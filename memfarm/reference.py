@@ -39,7 +39,7 @@ class Windows:
         x: Ints,
         out: NDArray[np.float32],
         centres: Sequence[tuple[int, NDArray[np.float32]]],
-        points: Sequence[tuple[int, Ints, Ints, Ints, NDArray[np.float32], bool]],
+        points: Sequence[tuple[int, Ints, Ints, Ints, NDArray[np.float32], bool, Ints | None]],
         threads: int,
     ) -> None:
         """Write the windows around `(copy, y, x)` into `out`, float32 `(N, S, S, C)`; `threads` is not used."""
@@ -57,8 +57,10 @@ class Windows:
             if index >= 0:
                 value = seen(index, lane) * self.scale[c] + self.shift[c]
                 out[..., c] = value * visible if self.hidden[c] else value
-        for c, *where, values, skip_centre in points:
-            painted, value = self._painted(insides[0], where, values, skip_centre)
+        for c, *where, values, skip_centre, sought in points:
+            inside, own, *cell = insides[0]
+            window = (inside, own if sought is None else sought[:, None, None], *cell)
+            painted, value = self._painted(window, where, values, skip_centre)
             value = value * visible if self.hidden[c] else value
             out[..., c] = np.where(painted & (value > out[..., c]), value, out[..., c])
         for c, values in centres:

@@ -15,7 +15,7 @@ from memfarm.kernels import Grid, Windows
 
 Points = tuple[ArrayLike, ArrayLike, ArrayLike, ArrayLike]
 Int32s = NDArray[np.int32]
-PointColumn = tuple[int, Int32s, Int32s, Int32s, NDArray[np.float32], bool]
+PointColumn = tuple[int, Int32s, Int32s, Int32s, NDArray[np.float32], bool, Int32s | None]
 
 MOST_THREADS: Final = 256
 MOST_LAYERS: Final = 2**31 - 1
@@ -74,7 +74,6 @@ class WindowCutter:
         self._seen = [name for name in self.channels if name not in stored and name not in self._events]
         self._normalize = normalize
         self._plan = _plan(stored, self.channels, radius, normalize, mask_by_visibility)
-        self._layered = _Layered(stored, radius, mask_by_visibility)
 
     @property
     def side(self) -> int:
@@ -99,8 +98,8 @@ class WindowCutter:
         points: for channels no grid stores: `(copy, y, x, value)` arrays `(P,)`, each painted into every
             window that sees it (the larger value wins); ALLIES_HP leaves out the window's own centre cell.
         threads: how many threads share the batch; they end with the call.
-        layers: for points that only some of the windows of a copy see: the layer `(N,)` that each window sees, any
-            number of 0 or more. The first of the four arrays of such points is then their layer, not their copy.
+        layers: for points that only some windows see: the layer `(N,)` that each window sees, any number of 0 or
+            more (a team of a world, one agent). The first of the four arrays of such points is then their layer.
         Raises ShapeError, DTypeError, ValueRangeError or ChannelError before anything is written.
         """
         self._check_open()
@@ -116,61 +115,33 @@ class WindowCutter:
         points, layers = points or {}, layers or {}
         if not layers.keys() <= points.keys():
             raise ChannelError(f"layers are of points, got layers of {sorted(layers)} and points of {sorted(points)}")
-        columns = {name: self._point_column(name, parts, name in layers) for name, parts in points.items()}
-        sights = {
-            name: arrays.cells(seen, y, x, copies=MOST_LAYERS, shape=self._shape) for name, seen in layers.items()
-        }
-        events = [self._event_column(name, sparse) for name, sparse in self._events.items()]
-        plain = [column for name, column in columns.items() if name not in layers]
-        self._plan.observe(copy, y, x, out, centre_columns, [*plain, *events], threads)
-        for name, sight in sights.items():
-            out[..., self._index[name]] = self._layered.cut(name, sight, columns[name], threads)
+        columns = [self._point_column(name, parts, layers.get(name), count) for name, parts in points.items()]
+        columns += [self._event_column(name, sparse) for name, sparse in self._events.items()]
+        self._plan.observe(copy, y, x, out, centre_columns, columns, threads)
         return out
 
-    def _point_column(self, name: str, parts: Points, layered: bool) -> PointColumn:
+    def _point_column(self, name: str, parts: Points, layer: ArrayLike | None, count: int) -> PointColumn:
         if len(parts) != 4:
             raise ShapeError(f"points of {name} must be (copy, y, x, values), got {len(parts)} parts")
-        copies = MOST_LAYERS if layered else self._copies
+        copies = self._copies if layer is None else MOST_LAYERS
         copy, y, x = arrays.cells(*parts[:3], copies=copies, shape=self._shape)
         values = arrays.numbers(name, parts[3], copy.shape, np.float32)
-        return self._column(name), copy, y, x, values, name in NOT_AT_THE_CENTRE
+        seen = None if layer is None else arrays.cells(layer, 0, 0, copies=MOST_LAYERS, shape=(1, 1))[0]
+        if seen is not None and len(seen) != count:
+            raise ShapeError(f"the layers of {name} must be one a window, ({count},), got ({len(seen)},)")
+        return self._column(name), copy, y, x, values, name in NOT_AT_THE_CENTRE, seen
 
     def _event_column(self, name: str, sparse: SparseEvents) -> PointColumn:
         copy, y, x, values = sparse.points(name)
         if self._normalize:
             values /= np.float32(sparse.channel(name).high)
-        return self._index[name], copy, y, x, values, False
+        return self._index[name], copy, y, x, values, False, None
 
     def _column(self, name: str) -> int:
         if name not in self._seen:
             known = ", ".join(self._seen) or "channels that come from agents"
             raise ChannelError(f"centres and points are for {known}, got {name!r}")
         return self._index[name]
-
-
-class _Layered:
-    """Cuts the windows of one channel of layered points.
-
-    The compiled call knows one copy a window. A grid with one copy serves every copy index, so that beside such a
-    grid alone a layer can stand in its place.
-    """
-
-    def __init__(self, stored: Mapping[str, Stored], radius: int, mask_by_visibility: bool) -> None:
-        self._stored = {name: place for name, place in stored.items() if place.copies == 1}
-        self._radius = radius
-        self._masked = mask_by_visibility
-        self._plans: dict[str, Windows] = {}
-
-    def cut(self, name: str, sight: arrays.Cells, column: PointColumn, threads: int) -> NDArray[np.float32]:
-        """The windows float32 `(N, S, S)` of the points of `column` around the cells `sight` (layer, y, x); new."""
-        if not self._stored:
-            raise ChannelError("layers need a stored channel in one copy, got none; store an environmental group")
-        if name not in self._plans:
-            self._plans[name] = _plan(self._stored, (name,), self._radius, False, self._masked)
-        side = 2 * self._radius + 1
-        out = np.empty((len(sight[0]), side, side, 1), np.float32)
-        self._plans[name].observe(*sight, out, [], [(0, *column[1:])], threads)
-        return out[..., 0]
 
 
 def check_stored(channels: Sequence[str]) -> None:

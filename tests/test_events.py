@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from memfarm import channels
-from memfarm.channels import GROUPS, Channel, Decay, Regrow, Static, register_channel, unregister_channel
+from memfarm import channels, register_channel
+from memfarm.channels import GROUPS, Channel, Decay, Regrow, Static, unregister_channel
 from memfarm.config import MemmapConfig
 from memfarm.envs import forage_v0
 from memfarm.envs.forage import STAY, Forage

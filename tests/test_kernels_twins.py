@@ -238,7 +238,13 @@ def test_observe_hands_out_the_same_bytes(dtype: str, threads: int, seed: int, l
     stored_nowhere = [column for column, (index, _) in enumerate(columns) if index < 0]
     centres = [(c, rng.random(count, np.float32)) for c in stored_nowhere if rng.random() < 0.5]
     points = [
-        (c, *grids[0].cells(rng, painted), rng.uniform(-0.5, 1, painted).astype(np.float32), bool(rng.random() < 0.5))
+        (
+            c,
+            *grids[0].cells(rng, painted),
+            rng.uniform(-0.5, 1, painted).astype(np.float32),
+            bool(rng.random() < 0.5),
+            rng.integers(0, 3, count, dtype=np.int32) if rng.random() < 0.5 else None,
+        )
         for c in rng.permutation(np.repeat(np.arange(len(columns)), 2)).tolist()[: rng.integers(0, 4)]
     ]
     side, outs = 2 * radius + 1, []
@@ -276,7 +282,7 @@ def test_forage_like_windows_of_many_agents(dtype: str, epoch_gap: int) -> None:
         for kind, module in enumerate(MODULES):
             windows = module.Windows([g.grids[kind] for g in grids], columns, 5, one, zero, (0, 0), [True] * 7)
             outs.append(np.full((count, 11, 11, 7), np.nan, np.float32))
-            windows.observe(*where, outs[-1], [(0, energy)], [(1, *where, energy, True)], threads)
+            windows.observe(*where, outs[-1], [(0, energy)], [(1, *where, energy, True, None)], threads)
         same("observe", outs)
 
 

@@ -90,7 +90,6 @@ def test_what_is_remembered_is_what_was_seen_in_this_life(
     lives = deaths = 0
     for _ in range(40):
         before = dense.life
-        ended = {}
         dense.catch_up()
         for n in range(core.num_envs):
             dense.see(n, observation["window"][n], masked)

@@ -106,8 +106,10 @@ def test_the_wheels_only_top_level_name_is_memfarm(artefacts: dict[str, Path]) -
 def test_the_wheel_holds_every_module_of_the_tree_and_no_source_of_the_kernels(artefacts: dict[str, Path]) -> None:
     packed = {name for name in contents(artefacts["wheel"]) if ".dist-info/" not in name}
     modules = {str(path.relative_to(ROOT)) for path in (ROOT / "memfarm").glob("*.py*")}
-    for package in ("envs", "wrappers"):
-        modules |= {f"memfarm/{path.relative_to(ROOT)}" for path in (ROOT / package).rglob("*.py")}
+    for package in (folder for folder in (ROOT / "memfarm").iterdir() if folder.is_dir()):  # links too
+        modules |= {
+            f"memfarm/{package.name}/{path.relative_to(package.resolve())}" for path in package.resolve().rglob("*.py")
+        }
     (compiled,) = {name for name in packed if name.endswith((".so", ".pyd"))}
     assert compiled.startswith("memfarm/_kernels.")
     assert packed == modules | {compiled, "memfarm/py.typed"}
@@ -161,9 +163,9 @@ def test_the_symlinks_lead_to_the_packages_at_the_top() -> None:
 def test_every_package_is_listed() -> None:
     table = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
     found = {"memfarm"}
-    for top in ("envs", "wrappers"):
-        folders = {path.parent for path in (ROOT / top).rglob("*.py")}
-        found |= {".".join(("memfarm", *folder.relative_to(ROOT).parts)) for folder in folders}
+    for top in (folder for folder in (ROOT / "memfarm").iterdir() if folder.is_dir()):  # links too
+        folders = {path.parent.relative_to(top.resolve()) for path in top.resolve().rglob("*.py")}
+        found |= {".".join(("memfarm", top.name, *folder.parts)) for folder in folders}
     assert set(table["packages"]) == found
 
 

@@ -69,7 +69,8 @@ def test_windows_hold_cells_points_and_centres(
     points: list[Any] = []
     for column in (1, 4, 1):
         where = (rng.integers(0, bound, 6, dtype=np.int32) for bound in (copies, *shape))
-        points.append((column, *where, rng.random(6, np.float32), bool(rng.random() < 0.5)))
+        sought = rng.integers(0, 3, count, dtype=np.int32) if rng.random() < 0.5 else None
+        points.append((column, *where, rng.random(6, np.float32), bool(rng.random() < 0.5), sought))
     energy = rng.random(count, np.float32)
     out = np.full((count, side, side, 5), np.nan, np.float32)
     windows = kernels.Windows([ground, layers], columns, radius, scale, shift, (0, 0), hidden)
@@ -82,11 +83,12 @@ def test_windows_hold_cells_points_and_centres(
         if columns[c][0] >= 0:
             value = (looked_up(*stored[columns[c]], *at) * scale[c] + shift[c]) * light
         centre = i == radius and j == radius
-        for column, p_copy, p_y, p_x, p_values, skip_centre in points:
+        for column, p_copy, p_y, p_x, p_values, skip_centre, sought in points:
+            key = at[0] if sought is None else sought[n]
             for k in range(6):
                 dy, dx = at[1] - p_y[k], at[2] - p_x[k]
                 here = dy % shape[0] == 0 and dx % shape[1] == 0 if wrap else dy == 0 and dx == 0
-                if column == c and p_copy[k] == at[0] and here and not (centre and skip_centre):
+                if column == c and p_copy[k] == key and here and not (centre and skip_centre):
                     value = max(value, p_values[k] * light)
         if c == 4 and centre:
             value = energy[n]

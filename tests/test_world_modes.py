@@ -265,6 +265,22 @@ def test_the_batched_door_in_mode_r_plus_plays_on_in_the_file(left: Any) -> None
     env.close()
 
 
+def test_agents_go_on_in_the_world_as_it_was_left(left: Any) -> None:
+    directory, held, tick = left
+    for seed in (None, 5):
+        env = batch(directory, "c")
+        env.reset(seed=seed, options={"keep_world": True})
+        assert env.unwrapped.world.tick == tick
+        np.testing.assert_array_equal(everything(env.unwrapped.world), held)
+        env.step(np.full(4, STAY))
+        assert env.unwrapped.world.tick == tick + 1
+        env.reset(seed=seed)
+        assert (everything(env.unwrapped.world) != held).any()
+        with pytest.raises(ConfigError, match="keep_world"):
+            env.reset(options={"keep_world": 1})
+        env.close()
+
+
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
@@ -295,6 +311,10 @@ def test_the_other_doors_open_too(tmp_path: Path) -> None:
         env = make(config={"memmap": {**memmap, "mode": "c"}})
         assert env.world.tick == tick
         assert env.world.gather("TRAILS", 0, 1, 2) == 1.0
+        env.reset(seed=1, options={"keep_world": True, "other": 1})
+        assert env.world.gather("TRAILS", 0, 1, 2) == 1.0
+        env.reset(seed=1)
+        assert env.world.gather("TRAILS", 0, 1, 2) == 0.0
         env.close()
 
 

@@ -16,7 +16,7 @@ from memfarm.wrappers.buffers import BufferPool, Buffers, OneBuffer
 MAPPED_ABOVE: Final = 64 << 20
 """Bytes of a buffer above which `MemmapConfig.use_for_observations` puts it into a file."""
 
-PIECE: Final = 1 << 30  # a reservation; a signal is answered between two of them
+_PIECE: Final = 1 << 24
 
 
 def empty(shape: tuple[int, ...], dtype: DTypeLike, mapped_above: int | None) -> NDArray[Any]:
@@ -37,8 +37,7 @@ def mapped_array(shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
     fd = open_scratch()
     try:
         os.ftruncate(fd, size)
-        for start in range(0, size, PIECE):
-            os.posix_fallocate(fd, start, min(PIECE, size - start))
+        _reserve(fd, size)
         mapped = mmap.mmap(fd, size)
     except (OSError, ValueError) as error:
         message = f"an observation of {size} bytes cannot be mapped: {error}; use a folder with room (MEMFARM_SCRATCH)"
@@ -46,6 +45,15 @@ def mapped_array(shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
     finally:
         os.close(fd)
     return np.ndarray(shape, dtype, buffer=mapped)  # at one remove: every view's `base` is this array
+
+
+def _reserve(fd: int, size: int) -> None:
+    """Have room for `size` bytes on the disk now: a full disk is an error here, and not a signal in the kernels."""
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(fd, 0, size)
+        return
+    for start in range(0, size, _PIECE):
+        os.pwrite(fd, bytes(min(_PIECE, size - start)), start)
 
 
 def make_buffers(shape: tuple[int, ...], dtype: DTypeLike, copy: bool, mapped_above: int | None = None) -> Buffers:

@@ -231,11 +231,11 @@ class WindowObservation(_Wrapper):
         if self._core.world is not self._world:
             self._world, self._cutter = self._plan()
         agents = self._core.agents
-        centres, points, layers = self._company.sight(agents, rows)
+        sight = self._company.sight(agents, rows)
         copy, y, x = agents.copy, agents.y, agents.x
         if rows is not None:
             copy, y, x = copy[rows], y[rows], x[rows]
-        self._cutter(copy, y, x, out, centres, points, self._threads, layers)
+        self._cutter(copy, y, x, out, sight.centres, sight.points, self._threads, sight.layers)
         if self._recollection is not None:
             self._recollection.fill(out, agents, rows)
 

@@ -21,3 +21,8 @@ def configure(
         if name not in fields and name not in environment.CONFIG.model_fields:
             raise ConfigError(f"there is no argument {name!r}; {did_you_mean(name, {*fields, *door, 'config'})}")
     return environment.CONFIG.from_arguments(config, **arguments)
+
+
+def world_options(options: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Of a door's `options` at reset those that are the core's: `keep_world`."""
+    return {name: value for name, value in (options or {}).items() if name == "keep_world"}

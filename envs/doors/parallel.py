@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from pettingzoo import ParallelEnv
 
 from memfarm.envs.base import Config, GridEnv
-from memfarm.envs.doors.arguments import configure
+from memfarm.envs.doors.arguments import configure, world_options
 from memfarm.envs.doors.perception import Observation, each, perceive
 from memfarm.envs.doors.screen import Screen
 from memfarm.envs.options import checked_count, checked_render_mode
@@ -83,8 +83,11 @@ class ParallelGridEnv(ParallelEnv):  # type: ignore[misc]  # pettingzoo has no t
     def reset(
         self, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[dict[str, Observation], Infos]:
-        """Begin an episode with all agents. Without a seed it follows from the episode before."""
-        windows, infos = self._windows.reset(seed=seed)
+        """Begin an episode with all agents. Without a seed it follows from the episode before.
+
+        options["keep_world"]: True: in the world as it is, see `GridEnv.reset`. Others are ignored.
+        """
+        windows, infos = self._windows.reset(seed=seed, options=world_options(options))
         self.agents = self.possible_agents[:]
         self._living = list(range(len(self.agents)))
         return dict(zip(self.agents, each(windows), strict=True)), self._by_name(infos)

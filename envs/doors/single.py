@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from memfarm.envs.agents import Agents
 from memfarm.envs.base import Config, GridEnv
-from memfarm.envs.doors.arguments import configure
+from memfarm.envs.doors.arguments import configure, world_options
 from memfarm.envs.doors.perception import Observation, each, perceive
 from memfarm.envs.spec import PlainSpec
 from memfarm.errors import ActionError
@@ -53,9 +53,12 @@ class SingleEnv(PlainSpec, gymnasium.Env[Observation, Any]):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Observation, dict[str, Any]]:
-        """Begin an episode: the first window and info. Without a seed it follows from the episode before."""
+        """Begin an episode: the first window and info. Without a seed it follows from the episode before.
+
+        options["keep_world"]: True: in the world as it is, see `GridEnv.reset`. Others are ignored.
+        """
         super().reset(seed=seed)
-        windows, infos = self._windows.reset(seed=seed)
+        windows, infos = self._windows.reset(seed=seed, options=world_options(options))
         return each(windows)[0], {"action_mask": infos["action_mask"][0]}
 
     def step(self, action: Any) -> tuple[Observation, float, bool, bool, dict[str, Any]]:

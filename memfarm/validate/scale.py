@@ -1,0 +1,22 @@
+"""Scale: how large the worlds of a validation are, and how long it takes."""
+
+from dataclasses import dataclass
+from typing import Final
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """Sides of square worlds in cells, counts of agents, seconds of one comparison."""
+
+    side: int = 1024  # of what is timed
+    agents: int = 1000
+    remembering: int = 128  # agents with a memory
+    seconds: float = 1.5
+    filled: tuple[int, int] = (1024, 2048)  # worlds of which every cell is written
+    vast: int = 16_384  # a world of which almost none is
+    large_radius: int = 64  # of windows that go to files
+
+
+FULL: Final = Scale()
+QUICK: Final = Scale(side=256, agents=200, remembering=32, seconds=0.15, filled=(512, 1024), vast=4096)
+"""For tests: whether it all runs."""
