@@ -1,7 +1,7 @@
 """Checks of what callers hand in, before a kernel sees it: rule, got, remedy."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -19,6 +19,8 @@ def cells(copy: ArrayLike, y: ArrayLike, x: ArrayLike, *, copies: int, shape: tu
     Raises DTypeError where they are not integers, ShapeError where they are not one-dimensional or where a
     cell lies outside the world.
     """
+    if _are_cells(copy) and _are_cells(y) and _are_cells(x) and len(copy) == len(y) == len(x):
+        return _inside((copy, y, x), copies, shape)
     arrays = [_integers(name, values) for name, values in (("copy", copy), ("y", y), ("x", x))]
     if len({array.shape for array in arrays}) != 1:
         try:
@@ -30,14 +32,24 @@ def cells(copy: ArrayLike, y: ArrayLike, x: ArrayLike, *, copies: int, shape: tu
     if arrays[0].ndim != 1:
         raise ShapeError(f"copy, y and x must be one-dimensional, got shape {arrays[0].shape}")
     where = tuple(np.ascontiguousarray(array, dtype=np.int32) for array in arrays)
-    checked = where[0], where[1], where[2]
-    bad = first_outside(*checked, copies, *shape)
+    return _inside((where[0], where[1], where[2]), copies, shape)
+
+
+def _are_cells(values: ArrayLike) -> TypeGuard[NDArray[np.int32]]:
+    """Whether coordinates are already as the kernels want them: what an environment hands in on every step."""
+    return (
+        isinstance(values, np.ndarray) and values.dtype == np.int32 and values.ndim == 1 and values.flags.c_contiguous
+    )
+
+
+def _inside(where: Cells, copies: int, shape: tuple[int, int]) -> Cells:
+    bad = first_outside(*where, copies, *shape)
     if bad >= 0:
-        got = tuple(int(array[bad]) for array in checked)
+        got = tuple(int(array[bad]) for array in where)
         raise ShapeError(
             f"a cell (copy, y, x) must lie in {copies} copies of {shape[0]}x{shape[1]}, got {got} at index {bad}"
         )
-    return checked
+    return where
 
 
 def _array(name: str, values: Any) -> NDArray[Any]:
@@ -103,8 +115,9 @@ def numbers(
         except ValueError as error:
             raise ShapeError(f"{name} must have shape {shape} (or broadcast to it), got {array.shape}") from error
     given = array
-    with np.errstate(over="ignore"):  # what overflows is refused as infinite
-        array = np.ascontiguousarray(array, dtype=dtype).reshape(shape)  # ascontiguousarray makes () into (1,)
+    if array.dtype != dtype or not array.flags.c_contiguous:
+        with np.errstate(over="ignore"):  # what overflows is refused as infinite
+            array = np.ascontiguousarray(array, dtype=dtype).reshape(shape)  # ascontiguousarray makes () into (1,)
     finite = np.isfinite(array)
     if not finite.all():
         raise ValueRangeError(f"{name} must be finite numbers of {array.dtype}'s range, got {_first(given, ~finite)}")

@@ -1,4 +1,4 @@
-"""`memfarm demo | build | info | bench` on the command line."""
+"""`memfarm demo | validate | build | info | bench` on the command line."""
 
 import sys
 
@@ -10,6 +10,7 @@ from memfarm.commands.bench import bench
 from memfarm.commands.build import build
 from memfarm.commands.demo import demo
 from memfarm.commands.info import info
+from memfarm.commands.validate import validate
 from memfarm.errors import MemfarmError
 
 app = typer.Typer(
@@ -20,6 +21,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command()(demo)
+app.command()(validate)
 app.command()(build)
 app.command()(info)
 app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(bench)

@@ -211,9 +211,12 @@ static void stamp_windows(Grid& grid, const Ints& lanes, const Ints& copy, const
         Writer<C> writer(grid.store);
         const int side = static_cast<int>(2 * radius + 1);
         const int64_t cells = static_cast<int64_t>(side) * side;
-        for (int64_t i = 0; i < n; i++)
+        for (int64_t i = 0; i < n; i++) {
+            if (i + AHEAD < n && radius <= MOST_PREFETCHED)
+                prefetch_window(grid.store, c[i + AHEAD], v[i + AHEAD], u[i + AHEAD], static_cast<int>(radius));
             writer.stamp(lane, count, c[i], v[i] - radius, u[i] - radius, side, from + i * cells * count,
                          shown ? shown + i * cells : nullptr, how, lows, highs);
+        }
     });
 }
 

@@ -107,6 +107,30 @@ inline uint16_t float_to_half(float value) {
     return static_cast<uint16_t>(sign | ((bits >> 13) - (112 << 10)));
 }
 
+typedef float f4 __attribute__((vector_size(16)));
+typedef int32_t i4 __attribute__((vector_size(16)));
+typedef uint16_t h4 __attribute__((vector_size(8)));
+
+// float_to_half of four at a time, after the clamp to what halves hold.
+inline h4 halves_of(f4 v) {
+    const f4 most = f4{} + 65504.0f;
+    v = v > -most ? v : -most;
+    v = v < most ? v : most;
+    i4 bits;
+    std::memcpy(&bits, &v, 16);
+    const i4 sign = (bits >> 16) & 0x8000;
+    bits &= 0x7fffffff;
+    f4 small;
+    std::memcpy(&small, &bits, 16);
+    small = small + 0.5f;
+    i4 subnormal;
+    std::memcpy(&subnormal, &small, 16);
+    subnormal = subnormal - 0x3f000000;
+    const i4 normal = ((bits + 0xfff + ((bits >> 13) & 1)) >> 13) - (112 << 10);
+    const i4 half = sign | (bits < 0x38800000 ? subnormal : normal);
+    return __builtin_convertvector(half, h4);
+}
+
 struct F32 {
     using Cell = float;
     using Real = float;
@@ -328,15 +352,14 @@ class Reader {
 
     Real value(int lane, int64_t copy, int64_t y, int64_t x) {
         if (store_->copies == 1) copy = 0;
-        return value_in(tile(copy, y >> store_->bits, x >> store_->bits), lane, copy, y, x, store_->offset_of(y, x));
-    }
-
-    // The same where the tile is known: `offset` is the cell's, in bytes.
-    Real value_in(const Tile& at, int lane, int64_t copy, int64_t y, int64_t x, int64_t offset) const {
+        const Tile at = tile(copy, y >> store_->bits, x >> store_->bits);
+        const uint8_t* cell = at.data + store_->offset_of(y, x) + lane * sizeof(typename Codec::Cell);
         const Map<Real>& m = at.maps[lane];
-        const Real s = at.live ? Codec::load(at.data + offset + lane * sizeof(typename Codec::Cell), m) : fill_[lane];
+        const Real s = at.live ? Codec::load(cell, m) : fill_[lane];
         return store_->lanes[lane].source ? m.decode_towards(s, capacity(lane, copy, y, x)) : m.decode(s);
     }
+
+    Real fill(int lane) const { return fill_[lane]; }
 
   private:
     const Store* store_;
@@ -406,6 +429,8 @@ class Writer {
     void stamp(const int32_t* lanes, int64_t count, int64_t copy, int64_t y0, int64_t x0, int side, const float* values,
                const bool* seen, int how, const double* low, const double* high) {
         if (store_->copies == 1) copy = 0;
+        const bool whole = how == 0 && whole_cells(lanes, count);
+        if (whole) set_bounds(low, high);
         rows_.resize(side + 2), columns_.resize(side + 2);
         const int vertical = cut_runs(y0, side, store_->height, store_->bits, store_->wrap, rows_.data());
         const int horizontal = cut_runs(x0, side, store_->width, store_->bits, store_->wrap, columns_.data());
@@ -420,6 +445,10 @@ class Writer {
                     uint8_t* cell = store_->data + store_->tile_of(copy, y, x) * store_->tile_bytes() +
                                     store_->offset_of(y + r, x);
                     const bool* shown = seen ? seen + (down.start + r) * side + across.start : nullptr;
+                    if (whole) {
+                        set_cells(cell, from, across.count, static_cast<int>(count), shown);
+                        continue;
+                    }
                     for (int c = 0; c < across.count; c++, from += count, cell += store_->padded * store_->item) {
                         if (shown && !shown[c]) continue;
                         for (int64_t l = 0; l < count; l++) {
@@ -458,8 +487,65 @@ class Writer {
     Store* store_;
     Reader<Codec> reader_;
     std::vector<Map<Real>> now_;
-    std::vector<Real> kept_;
+    std::vector<uint8_t> cleared_;
     std::vector<Run> rows_, columns_;
+    struct Four {
+        f4 low, high, least, most, b, a;
+    };
+    std::vector<Four> fours_;
+
+    // Whether `lanes` are all of a cell's, in their order, in floats that can be set four at a time.
+    bool whole_cells(const int32_t* lanes, int64_t count) const {
+        if constexpr (std::is_same_v<Codec, F32> || std::is_same_v<Codec, F16>) {
+            if (count != static_cast<int64_t>(store_->lanes.size()) || store_->padded % 4 != 0) return false;
+            for (int64_t l = 0; l < count; l++)
+                if (lanes[l] != l || store_->lanes[l].source) return false;
+            return true;
+        } else {
+            return false;
+        }
+    }
+
+    // The call's bounds beside the lanes' own, repeated over the pad lanes: float, which rounds as double and then float.
+    void set_bounds(const double* low, const double* high) {
+        const int count = static_cast<int>(store_->lanes.size());
+        fours_.assign(store_->padded / 4, Four{});
+        for (int l = 0; l < store_->padded; l++) {
+            Four& four = fours_[l / 4];
+            const int i = l % 4, of = std::min(l, count - 1);
+            const Map<Real>& m = now_[of];
+            four.low[i] = static_cast<float>(low[of]), four.high[i] = static_cast<float>(high[of]);
+            four.least[i] = m.low, four.most[i] = m.high, four.b[i] = m.b, four.a[i] = m.a;
+        }
+    }
+
+    void set_cells(uint8_t* cell, const float* from, int cells, int count, const bool* shown) const {
+        const int groups = store_->padded / 4;
+        for (int c = 0; c < cells; c++, from += count, cell += store_->padded * store_->item) {
+            if (shown && !shown[c]) continue;
+            for (int g = 0; g < groups; g++) {
+                const Four& four = fours_[g];
+                const int here = std::min(4, count - 4 * g);
+                f4 v{};
+                if (here == 4)
+                    std::memcpy(&v, from + 4 * g, 16);
+                else
+                    for (int i = 0; i < here; i++) v[i] = from[4 * g + i];
+                v = v > four.low ? v : four.low;
+                v = v < four.high ? v : four.high;
+                v = v > four.least ? v : four.least;
+                v = v < four.most ? v : four.most;
+                v = (v - four.b) / four.a;
+                for (int i = here; i < 4; i++) v[i] = 0.0f;  // pad lanes stay 0
+                if constexpr (std::is_same_v<Codec, F16>) {
+                    const h4 halves = halves_of(v);
+                    std::memcpy(cell + 8 * g, &halves, 8);
+                } else {
+                    std::memcpy(cell + 16 * g, &v, 16);
+                }
+            }
+        }
+    }
 
     static bool any_seen(const bool* seen, int side, const Run& down, const Run& across) {
         if (seen == nullptr) return true;
@@ -492,28 +578,30 @@ class Writer {
         const auto tile = reader_.tile(copy, ty, tx);
         uint8_t* const data = store_->data + index * store_->tile_bytes();
         const int64_t cell_bytes = store_->padded * static_cast<int64_t>(store_->item);
-        kept_.clear();
-        for (int64_t y = 0; y < rows; y++)
-            for (int64_t x = 0; x < columns; x++)
-                for (int l = 0; l < lanes; l++)
-                    kept_.push_back(reader_.value_in(tile, l, copy, y0 + y, x0 + x, ((y << store_->bits) + x) * cell_bytes));
-        if (!tile.live || rows < store_->side || columns < store_->side)
-            std::memset(data, 0, static_cast<size_t>(store_->tile_bytes()));
-        store_->stamps[index] = store_->fresh_stamp(copy);
-        // A capacity may lie in this very tile: static lanes first.
-        for (const bool fixed : {true, false})
-            for (int l = 0; l < lanes; l++) {
-                const Lane& lane = store_->lanes[l];
-                if (lane.fixed != fixed) continue;
-                size_t at = static_cast<size_t>(l);
-                for (int64_t y = 0; y < rows; y++)
-                    for (int64_t x = 0; x < columns; x++, at += static_cast<size_t>(lanes)) {
-                        const Map<Real>& m = now_[l];
-                        const Real s = lane.source ? m.encode_towards(kept_[at], reader_.capacity(l, copy, y0 + y, x0 + x))
-                                                   : m.encode(kept_[at]);
-                        Codec::store(data + ((y << store_->bits) + x) * cell_bytes + l * sizeof(typename Codec::Cell), s, lane);
+        const bool whole = rows == store_->side && columns == store_->side;
+        if (!tile.live || !whole) cleared_.assign(static_cast<size_t>(store_->tile_bytes()), 0);
+        uint8_t* const fresh = tile.live && whole ? data : cleared_.data();
+        for (int l = 0; l < lanes; l++) {  // each lane reads only itself and capacities, which are static
+            const Lane& lane = store_->lanes[l];
+            const Map<Real>& m = now_[l];
+            const int64_t at = l * static_cast<int64_t>(sizeof(typename Codec::Cell));
+            const bool alike = !tile.live && lane.source == nullptr;
+            const Real same = alike ? m.encode(tile.maps[l].decode(reader_.fill(l))) : Real(0);
+            for (int64_t y = 0; y < rows; y++)
+                for (int64_t x = 0; x < columns; x++) {
+                    const int64_t offset = ((y << store_->bits) + x) * cell_bytes + at;
+                    Real s = same;
+                    if (!alike) {
+                        const Real k = lane.source ? reader_.capacity(l, copy, y0 + y, x0 + x) : Real(0);
+                        s = tile.live ? Codec::load(data + offset, tile.maps[l]) : reader_.fill(l);
+                        s = lane.source ? m.encode_towards(tile.maps[l].decode_towards(s, k), k)
+                                        : m.encode(tile.maps[l].decode(s));
                     }
-            }
+                    Codec::store(fresh + offset, s, lane);
+                }
+        }
+        if (fresh != data) std::memcpy(data, fresh, static_cast<size_t>(store_->tile_bytes()));
+        store_->stamps[index] = store_->fresh_stamp(copy);
     }
 };
 

@@ -311,11 +311,16 @@ class World:
         grid, where = self._cells(name, copy, y, x)
         return grid.take(name, *where, amount)
 
-    def _cells(self, name: str, copy: ArrayLike, y: ArrayLike, x: ArrayLike) -> tuple[ChannelGrid, arrays.Cells]:
+    def _cells(
+        self, name: str, copy: ArrayLike, y: ArrayLike, x: ArrayLike
+    ) -> tuple[ChannelGrid, tuple[ArrayLike, ...]]:
+        """The grid of a channel, and the cells as that grid counts its copies: it checks them."""
         self.check_open()
         grid = self.grid_of(name)
+        if grid.copies == self.copies:
+            return grid, (copy, y, x)
         copy, y, x = arrays.cells(copy, y, x, copies=self.copies, shape=self.shape)
-        return grid, (copy if grid.copies == self.copies else np.zeros_like(copy), y, x)
+        return grid, (np.zeros_like(copy), y, x)
 
     def windows(
         self, channels: Sequence[str], radius: int, *, normalize: bool = True, mask_by_visibility: bool = False

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 import numpy as np
+import psutil
 from numpy.typing import NDArray
 
 LIMIT: Final = 1.25
@@ -32,6 +33,7 @@ LEAST_ROUNDS: Final = 30
 
 _DEVIATIONS: Final = 3.29  # two-sided 99.9 % of a normal distribution
 _ORDERS: Final = tuple(itertools.permutations(range(3)))
+_LOOK: Final = 0.3  # seconds for which the cores are watched
 _SAMPLE: Final = 2e-3  # seconds; shorter work is repeated within its sample
 
 Work = Callable[[], object]
@@ -131,12 +133,14 @@ def _no_garbage_collection() -> Iterator[None]:
 
 @contextmanager
 def one_core() -> Iterator[None]:
-    """Keep the process on its last core where the system can be asked for that."""
+    """Keep the process on the core that is least busy now, where the system can be asked for that."""
     if not hasattr(os, "sched_setaffinity"):
         yield
         return
     allowed = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {max(allowed)})
+    busy = psutil.cpu_percent(_LOOK, percpu=True)
+    quiet = min(allowed, key=lambda core: (busy[core] if core < len(busy) else 100.0, -core))
+    os.sched_setaffinity(0, {quiet})
     try:
         yield
     finally:

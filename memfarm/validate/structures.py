@@ -16,7 +16,7 @@ from memfarm.world import World
 
 RADIUS: Final = 5
 _SINGLE: Final = 32  # windows read one by one, as the managers hand them out
-_CROWDS: Final = 8  # places of all agents, taken in turn
+CROWDS: Final = 8  # places of all agents, taken in turn
 
 Cells = NDArray[np.int32]
 
@@ -193,12 +193,13 @@ def stored(folder: Path | None) -> MemmapConfig:
     """Everything in files in a folder of its own below `folder`, deleted on close; None: everything in memory."""
     if folder is not None:
         return MemmapConfig(directory=str(folder), delete_on_close=True)
-    off = dict.fromkeys(("resources", "environmental", "temporal", "memory"), False)
-    return MemmapConfig(**{f"use_for_{group}": on for group, on in off.items()})
+    return MemmapConfig(
+        use_for_resources=False, use_for_environmental=False, use_for_temporal=False, use_for_memory=False
+    )
 
 
 def crowds(agents: int, side: int) -> list[tuple[Cells, Cells]]:
     """Cells `(y, x)`, int32 `(agents,)` each, anywhere in a world of `side`², edges included; several such crowds."""
     rng = np.random.default_rng(5)
-    places = rng.integers(0, side, (_CROWDS, 2, agents), np.int32)
+    places = rng.integers(0, side, (CROWDS, 2, agents), np.int32)
     return [(y, x) for y, x in places]
