@@ -369,24 +369,30 @@ class Writer {
         const bool whole = rows == store_->side && columns == store_->side;
         if (!tile.live || !whole) cleared_.assign(static_cast<size_t>(store_->tile_bytes()), 0);
         uint8_t* const fresh = tile.live && whole ? data : cleared_.data();
+        const bool alike = !tile.live && std::all_of(store_->lanes.begin(), store_->lanes.end(),
+                                                     [](const Lane& lane) { return lane.source == nullptr; });
         for (int l = 0; l < lanes; l++) {  // each lane reads only itself and capacities, which are static
             const Lane& lane = store_->lanes[l];
             const Map<Real>& m = now_[l];
             const int64_t at = l * static_cast<int64_t>(sizeof(typename Codec::Cell));
-            const bool alike = !tile.live && lane.source == nullptr;
-            const Real same = alike ? m.encode(tile.maps[l].decode(reader_.fill(l))) : Real(0);
+            if (alike) {
+                Codec::store(fresh + at, m.encode(tile.maps[l].decode(reader_.fill(l))), lane);
+                continue;
+            }
             for (int64_t y = 0; y < rows; y++)
                 for (int64_t x = 0; x < columns; x++) {
                     const int64_t offset = ((y << store_->bits) + x) * cell_bytes + at;
-                    Real s = same;
-                    if (!alike) {
-                        const Real k = lane.source ? reader_.capacity(l, copy, y0 + y, x0 + x) : Real(0);
-                        s = tile.live ? Codec::load(data + offset, tile.maps[l]) : reader_.fill(l);
-                        s = lane.source ? m.encode_towards(tile.maps[l].decode_towards(s, k), k)
-                                        : m.encode(tile.maps[l].decode(s));
-                    }
+                    const Real k = lane.source ? reader_.capacity(l, copy, y0 + y, x0 + x) : Real(0);
+                    Real s = tile.live ? Codec::load(data + offset, tile.maps[l]) : reader_.fill(l);
+                    s = lane.source ? m.encode_towards(tile.maps[l].decode_towards(s, k), k)
+                                    : m.encode(tile.maps[l].decode(s));
                     Codec::store(fresh + offset, s, lane);
                 }
+        }
+        if (alike) {  // one cell, repeated
+            for (int64_t x = 1; x < columns; x++) std::memcpy(fresh + x * cell_bytes, fresh, static_cast<size_t>(cell_bytes));
+            for (int64_t y = 1; y < rows; y++)
+                std::memcpy(fresh + (y << store_->bits) * cell_bytes, fresh, static_cast<size_t>(columns * cell_bytes));
         }
         if (fresh != data) std::memcpy(data, fresh, static_cast<size_t>(store_->tile_bytes()));
         store_->stamps[index] = store_->fresh_stamp(copy);

@@ -58,8 +58,8 @@ class Windows:
                 value = seen(index, lane) * self.scale[c] + self.shift[c]
                 out[..., c] = value * visible if self.hidden[c] else value
         for c, *where, values, skip_centre, sought in points:
-            inside, own, *cell = insides[0]
-            window = (inside, own if sought is None else sought[:, None, None], *cell)
+            inside, own, cell_y, cell_x = insides[0]
+            window = (inside, own if sought is None else sought[:, None, None], cell_y, cell_x)
             painted, value = self._painted(window, where, values, skip_centre)
             value = value * visible if self.hidden[c] else value
             out[..., c] = np.where(painted & (value > out[..., c]), value, out[..., c])

@@ -313,7 +313,7 @@ class World:
 
     def _cells(
         self, name: str, copy: ArrayLike, y: ArrayLike, x: ArrayLike
-    ) -> tuple[ChannelGrid, tuple[ArrayLike, ...]]:
+    ) -> tuple[ChannelGrid, tuple[ArrayLike, ArrayLike, ArrayLike]]:
         """The grid of a channel, and the cells as that grid counts its copies: it checks them."""
         self.check_open()
         grid = self.grid_of(name)

@@ -1,6 +1,7 @@
 import functools
 import itertools
 import json
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -23,7 +24,7 @@ from memfarm.grid import ChannelGrid
 from memfarm.memory import AgentMemory
 from memfarm.validate import behaviour, latency, memory_use, tensors
 from memfarm.validate.criteria import EXIT, Criterion, verdict
-from memfarm.validate.pairs import LIMIT, QUIET, Comparison, compare, median_interval
+from memfarm.validate.pairs import LIMIT, QUIET, Comparison, compare, median_interval, one_core
 from memfarm.validate.resident import Resident
 from memfarm.validate.scale import QUICK, Scale
 from memfarm.validate.structures import STRUCTURES, Temporal
@@ -122,6 +123,14 @@ def test_all_three_are_called_equally_often_in_every_order() -> None:
     assert {calls.count(case) for case in range(3)} == {len(calls) // 3}
     rounds = [tuple(calls[at : at + 3]) for at in range(len(calls) - 18, len(calls), 3)]
     assert set(rounds) == set(itertools.permutations(range(3)))
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system pins no process")
+def test_one_core_is_kept_and_given_back() -> None:
+    before = os.sched_getaffinity(0)
+    with one_core():
+        assert len(os.sched_getaffinity(0)) == 1
+    assert os.sched_getaffinity(0) == before
 
 
 def test_a_verdict_is_its_worst_line() -> None:
@@ -245,6 +254,12 @@ def test_layers_in_memory_fail_where_files_were_promised(monkeypatch: pytest.Mon
     in_memory = memory_use.stored(None)
     monkeypatch.setattr(memory_use, "stored", lambda folder: in_memory)
     assert "memory: filled worlds" in failing(memory_use.criteria(tmp_path, QUICK))
+
+
+def test_pages_that_the_system_took_back_are_a_warning(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(Resident, "since", lambda self, before: Resident(0, 0))
+    assert memory_use.filled_worlds(tmp_path, QUICK).status == "WARN"
+    assert memory_use.large_windows(tmp_path, QUICK).status == "WARN"
 
 
 def test_empty_windows_fail(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

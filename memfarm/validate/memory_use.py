@@ -58,10 +58,13 @@ def filled_worlds(folder: Path, scale: Scale) -> Criterion:
         f"{side}² of {in_words(size)}: {_signed(now.anonymous)} anonymous, {_signed(now.mapped)} file-backed"
         for side, size, now in zip(scale.filled, sizes, grown, strict=True)
     )
-    scales = all(0.9 * size <= now.mapped <= 1.1 * size + _WORKING for size, now in zip(sizes, grown, strict=True))
-    flat = max(now.anonymous for now in grown) <= _WORKING
-    limit = f"anonymous at most {in_words(_WORKING)}, file-backed 0.9 to 1.1 of the size"
-    return Criterion.of(_name(filled_worlds), scales and flat, told, limit)
+    most = min(_WORKING, sizes[-1] // 4)
+    holds = all(
+        now.anonymous <= most and now.mapped <= 1.1 * size + _WORKING for size, now in zip(sizes, grown, strict=True)
+    )
+    there = all(now.mapped >= 0.9 * size for size, now in zip(sizes, grown, strict=True))
+    limit = f"anonymous at most {in_words(most)}, file-backed 0.9 to 1.1 of the size"
+    return _line(filled_worlds, holds, there, told, limit)
 
 
 def vast_world(folder: Path, scale: Scale) -> Criterion:
@@ -135,10 +138,15 @@ def large_windows(folder: Path, scale: Scale) -> Criterion:
     finally:
         env.close()
     told = f"a batch of {in_words(size)}: {_signed(grown.anonymous)} anonymous, {_signed(grown.mapped)} file-backed"
-    holds = grown.anonymous <= _BUFFERS and grown.mapped >= size * 0.9
-    return Criterion.of(
-        _name(large_windows), holds, told, f"anonymous at most {in_words(_BUFFERS)}, the batch file-backed"
-    )
+    limit = f"anonymous at most {in_words(_BUFFERS)}, the batch file-backed"
+    return _line(large_windows, grown.anonymous <= _BUFFERS, grown.mapped >= 0.9 * size, told, limit)
+
+
+def _line(use: Use, holds: bool, there: bool, told: str, limit: str) -> Criterion:
+    """PASS or FAIL as it `holds`; a WARN where it does and some of the pages are not `there` any more."""
+    if holds and not there:
+        return Criterion(_name(use), "WARN", f"{told}; the system took pages back, it is short of memory", limit)
+    return Criterion.of(_name(use), holds, told, limit)
 
 
 def _fill(world: World, name: str, value: float) -> None:

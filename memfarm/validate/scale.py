@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Final
 
+from memfarm.kernels import CHOICE
+
 
 @dataclass(frozen=True, slots=True)
 class Scale:
@@ -18,5 +20,15 @@ class Scale:
 
 
 FULL: Final = Scale()
-QUICK: Final = Scale(side=256, agents=200, remembering=32, seconds=0.15, filled=(512, 1024), vast=4096)
+_FAST: Final = CHOICE == "compiled"  # the NumPy twins take a hundred times as long
+
+QUICK: Final = Scale(
+    side=256,
+    agents=200 if _FAST else 20,
+    remembering=32 if _FAST else 4,
+    seconds=0.15,
+    filled=(256, 768),
+    vast=8192,
+    large_radius=64,
+)
 """For tests: whether it all runs."""
