@@ -80,7 +80,7 @@ def median_interval(ratios: Ratios) -> tuple[float, float]:
     return float(ordered[rank]), float(ordered[-1 - rank])
 
 
-def compare(files: Work, ram: Work, control: Work, seconds: float, patience: float = 3.0) -> Comparison:
+def compare(files: Work, ram: Work, control: Work, seconds: float, patience: float = 2.5) -> Comparison:
     """Time the three for about `seconds`, and while that does not tell PASS, for up to `patience` times as long.
 
     Each is called equally often, so that three that began alike end alike. Collects no garbage meanwhile.
