@@ -1,6 +1,5 @@
 """How time is taken: cases in turns, on one core, and a ratio within each round."""
 
-import gc
 import math
 import os
 import time
@@ -10,6 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
+from memfarm.validate.pairs import no_garbage_collection
 
 _SAMPLE = 1e-3  # seconds; a shorter call is repeated within its sample, so that reading the clock does not count
 
@@ -44,7 +45,7 @@ def in_turns(
     A machine that slows down, or a neighbour's load, then falls on all of them alike. Each case runs twice beforehand.
     least, most: bounds on the rounds. Collects no garbage meanwhile.
     """
-    with _no_garbage_collection():
+    with no_garbage_collection():
         repeats = {name: _repeats(case) for name, case in cases.items()}
         order = list(cases)
         samples: dict[str, list[float]] = {name: [] for name in cases}
@@ -73,18 +74,6 @@ def _sample(case: Callable[[], object], repeats: int) -> float:
 def _repeats(case: Callable[[], object]) -> int:
     case()
     return max(1, math.ceil(_SAMPLE / max(_sample(case, 1), 1e-9)))
-
-
-@contextmanager
-def _no_garbage_collection() -> Iterator[None]:
-    was_on = gc.isenabled()
-    gc.collect()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()
 
 
 @contextmanager

@@ -87,7 +87,7 @@ def compare(files: Work, ram: Work, control: Work, seconds: float, patience: flo
     """
     cases = (files, ram, control)
     samples: list[list[float]] = []
-    with _no_garbage_collection():
+    with no_garbage_collection():
         repeats = _repeats(cases)
         start = time.perf_counter()
         while True:
@@ -120,7 +120,8 @@ def _repeats(cases: Sequence[Work]) -> int:
 
 
 @contextmanager
-def _no_garbage_collection() -> Iterator[None]:
+def no_garbage_collection() -> Iterator[None]:
+    """Keep the garbage collector from running within."""
     was_on = gc.isenabled()
     gc.collect()
     gc.disable()
