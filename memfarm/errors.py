@@ -52,6 +52,22 @@ class WorldFormatError(StorageError):
     """What lies on disk is not a world this version can read: foreign, truncated or newer."""
 
 
+class WorldLockedError(StorageError):
+    """Another writer holds the world; the message names its process."""
+
+
+class DirtyWorldError(StorageError):
+    """The world's writer died inside a step; the message names the last snapshot, if there is one."""
+
+
+class TornReadError(StorageError):
+    """A read beside a running writer found no whole tick in a bounded number of tries."""
+
+
+class WorkerError(MemfarmError, RuntimeError):
+    """A worker process of a sharded environment raised or died; the message names its shard."""
+
+
 class TerrainError(MemfarmError, ValueError):
     """A raster, an octile map or a recipe cannot be made into terrain."""
 
