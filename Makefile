@@ -1,16 +1,18 @@
 # make help says what there is. Everything runs from .venv, which setup makes and keeps up to date.
 SHELL := /bin/bash -eu -o pipefail
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench clean
+.PHONY: help setup demo test test-adapters soak check bench clean
 
 PYTHON ?= python3
 ARGS ?=
+SECONDS ?= 360
+ADAPTERS ?= sb3 torchrl tianshou rllib
 STAMP := .venv/.memfarm-setup
 HEADERS := $(wildcard memfarm/*.h memfarm/kernels/*.h)
 export PYTHONUNBUFFERED := 1
 
 help: ## what you are reading
-	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:[^#]*## /\t/' | while IFS=$$'\t' read -r name text; do printf '  make %-7s %s\n' "$$name" "$$text"; done
+	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:[^#]*## /\t/' | while IFS=$$'\t' read -r name text; do printf '  make %-13s %s\n' "$$name" "$$text"; done
 
 setup: $(STAMP) ## .venv with memfarm (editable, kernels compiled) and its tools, as pinned in constraints.txt
 
@@ -31,6 +33,23 @@ test: setup ## the suite on the compiled kernels, then on their NumPy twins (ARG
 	.venv/bin/python -m pytest $(ARGS)
 	MEMFARM_KERNELS=reference .venv/bin/python -m pytest $(ARGS)
 
+# A trainer's environment is .venv with the trainer laid over it: what both have is the trainer's version.
+.venv-adapters/%/.ready: requirements/%.txt $(STAMP)
+	rm -rf .venv-adapters/$*
+	.venv/bin/python -m venv --without-pip .venv-adapters/$*
+	cd .venv-adapters/$*/lib/python3*/site-packages && echo "import site; site.addsitedir('$$($(CURDIR)/.venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')')" > memfarm_core.pth
+	.venv/bin/python -m pip --python .venv-adapters/$*/bin/python install --progress-bar off --constraint requirements/$*.txt 'memfarm[$*]'
+	touch $@
+
+test-adapters: $(ADAPTERS:%=.venv-adapters/%/.ready) ## train with each trainer in a venv of its own (ADAPTERS="sb3 torchrl")
+	for name in $(ADAPTERS); do .venv-adapters/$$name/bin/python -m pytest -s tests/adapters/test_$$name*.py; done
+
+soak: export MEMFARM_DOSE := full
+soak: setup ## the faults and the fuzzers in full dose, counts printed, then lives of environments (SECONDS=3600: an hour)
+	.venv/bin/python -m pytest -s tests/faults tests/fuzz tests/test_grid_stateful.py tests/test_world_stateful.py \
+		tests/test_resume.py tests/test_rollout.py tests/test_sharded.py tests/test_snapshots.py $(ARGS)
+	.venv/bin/python -m benchmarks.soak --seconds $(SECONDS)
+
 check: setup ## ruff, its formatter, mypy --strict and the direction of imports; changes nothing
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
@@ -41,6 +60,6 @@ bench: setup ## the figures, each beside its baseline (ARGS goes to python -m be
 	.venv/bin/python -m benchmarks $(ARGS)
 
 clean: ## remove .venv and whatever was built or cached; runs/ stays
-	rm -rf .venv build dist memfarm.egg-info memfarm/_kernels*.so
+	rm -rf .venv .venv-adapters build dist memfarm.egg-info memfarm/_kernels*.so
 	rm -rf .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find memfarm envs wrappers tests benchmarks examples -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -16,9 +16,18 @@ class Sizes:
     step_side: int = 1024
     step_agents: tuple[int, ...] = (1_000, 10_000)
     door_agents: int = 1_000
+    shard_agents: int = 8_000
+    shard_worlds: int = 8
+    shard_singles: int = 32
+    shard_side: int = 64
     small_side: int = 1024
     large_side: int = 65_536
     memory_side: int = 1024
+    sharing_side: int = 2048
+    sharing_workers: int = 4
+    sharing_agents: int = 256
+    rollout_agents: int = 2_000
+    rollout_steps: int = 32
     seconds: float = 3.0
 
 
@@ -32,8 +41,17 @@ QUICK: Final = Sizes(
     step_side=48,
     step_agents=(10, 20),
     door_agents=8,
+    shard_agents=32,
+    shard_worlds=4,
+    shard_singles=3,
+    shard_side=32,
     small_side=48,
     large_side=512,
     memory_side=64,
+    sharing_side=128,
+    sharing_workers=2,
+    sharing_agents=8,
+    rollout_agents=8,
+    rollout_steps=4,
     seconds=0.02,
 )

@@ -15,7 +15,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import clock, crop, memory, reset, size, steps
+from benchmarks import clock, crop, memory, reset, rollout, sharding, sharing, size, steps
 from benchmarks.rows import Row
 from benchmarks.sizes import FULL, QUICK, Sizes
 from benchmarks.timing import one_core
@@ -28,6 +28,9 @@ BENCHMARKS: Final[dict[str, Callable[[Sizes], Iterator[Row]]]] = {
     "world-size": size.rows,
     "step": steps.rows,
     "memory": memory.rows,
+    "sharing": sharing.rows,
+    "rollout": rollout.rows,
+    "shards": sharding.rows,
 }
 
 _WIDTH: Final = 150  # of the table where no terminal says

@@ -4,8 +4,9 @@ import functools
 import math
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
+from dataclasses import fields
 from os import PathLike
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, Self
 
 import numpy as np
 from gymnasium import logger, spaces
@@ -28,10 +29,16 @@ from memfarm.envs.options import (
 )
 from memfarm.envs.overview import Overview
 from memfarm.envs.spec import PlainSpec
-from memfarm.errors import ActionError, ClosedError
+from memfarm.envs.state import AgentsState
+from memfarm.envs.undo import Undo
+from memfarm.errors import ActionError, ClosedError, StorageError
 from memfarm.events import Events
+from memfarm.interrupts import DEFERRED
 from memfarm.kernels import hash_draws
 from memfarm.render import Viewport, render_ansi, render_rgb
+from memfarm.stateful import Saved, Whole
+from memfarm.world import World
+from memfarm.wrappers.unfinished import Unfinished
 from memfarm.wrappers.unit_box import UnitBox
 
 Flags = NDArray[np.bool_]
@@ -41,13 +48,14 @@ Config = SimulationConfig | Mapping[str, Any] | str | PathLike[str]
 _SEED, _EPISODE, _SPAWN = 1, 2, 3  # streams of a world's key
 
 
-class GridEnv(PlainSpec, VectorEnv[Any, Any, NDArray[Any]]):
+class GridEnv(Saved, PlainSpec, VectorEnv[Any, Any, NDArray[Any]]):
     """A batch of worlds of agents; subclass it with the rules of an environment.
 
     config: a configuration of class `CONFIG`, a dict, a path, or None for the defaults.
     worlds, agents_per_world: `num_envs` is their product; agent n lives in world n // agents_per_world.
     autoreset_mode: what becomes of an agent whose episode ended; a Gymnasium AutoresetMode or its value.
     render_mode: "rgb_array", "ansi" or None.
+    world: the world to live in, which is then this environment's own; None: a new one, as `config` says.
 
     A death ends the agent's own episode: alone in its world it gets a new world, among others a new life in the same
     one. After `max_cycles` steps of a world all its agents are truncated and the world begins anew.
@@ -73,6 +81,7 @@ class GridEnv(PlainSpec, VectorEnv[Any, Any, NDArray[Any]]):
         agents_per_world: int = 1,
         autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
         render_mode: str | None = None,
+        world: World | None = None,
     ) -> None:
         self.config: Final = self.CONFIG.load(config)
         self.worlds: Final = checked_count("worlds", worlds)
@@ -93,7 +102,8 @@ class GridEnv(PlainSpec, VectorEnv[Any, Any, NDArray[Any]]):
         self._terminated = np.zeros(self.num_envs, np.bool_)
         self._truncated = np.zeros(self.num_envs, np.bool_)
         self._ended_worlds = np.zeros(self.worlds, np.bool_)
-        self.world: Final = make_world(self.config, self.worlds)
+        self._unfinished: Final = Unfinished()
+        self.world: Final = make_world(self.config, self.worlds) if world is None else world
         try:
             placement.require_room(self.world, self.agents_per_world)
         except BaseException:
@@ -111,7 +121,10 @@ class GridEnv(PlainSpec, VectorEnv[Any, Any, NDArray[Any]]):
 
     @abstractmethod
     def _act(self, actions: NDArray[np.int64], live: Flags) -> None:
-        """Carry out the actions of the agents that are `live`, and their deposits; both `(N,)`."""
+        """Carry out the actions of the agents that are `live`, and their deposits; both `(N,)`.
+
+        What the step will write is to be reserved (`World.reserve`) before the first write.
+        """
 
     @abstractmethod
     def _settle(self, live: Flags) -> tuple[NDArray[np.floating[Any]], Flags]:
@@ -128,6 +141,13 @@ class GridEnv(PlainSpec, VectorEnv[Any, Any, NDArray[Any]]):
     @abstractmethod
     def _own(self) -> NDArray[np.float32]:
         """The agents' own state, float32 `(N, len(OWN))` in [0, 1]; new."""
+
+    def own_arrays(self) -> dict[str, NDArray[Any]]:
+        """Arrays of the subclass that outlive a step, by name, with a row an agent or a world: part of its state.
+
+        The arrays themselves, not copies: a state is put back by writing into them.
+        """
+        return {}
 
     def _draws(self, stream: int, what: NDArray[np.int64], index: NDArray[np.intp]) -> NDArray[np.uint64]:
         """A uint64 for each agent of `index`, from its world's key, the episode's step and `what` `(len(index),)`.
@@ -147,43 +167,70 @@ class GridEnv(PlainSpec, VectorEnv[Any, Any, NDArray[Any]]):
         options["reset_mask"]: bool `(num_envs,)`; only these agents begin anew, and a world only where it holds all.
         options["keep_world"]: True: agents begin anew in the worlds as they are, with what was eaten and left there; so
         goes on what was opened with `memmap.mode="r+"`.
+        options["keep_clock"]: True: the clock stays as it is, as where these are not all agents of a sharded batch.
         Otherwise: same seed, same bytes, whatever happened before.
         """
         self._check_open()
         seed, keep = checked_seed(seed), checked_keep_world(options)
         chosen = pop_reset_mask(options, self.num_envs, first=self._keys is None)
         super().reset(seed=seed)
-        if seed is not None and chosen.all() and not keep:
+        if seed is not None and chosen.all() and not keep and not (options or {}).get("keep_clock", False):
             self._align_clock()
         worlds: Flags = np.logical_and.reduce(chosen.reshape(self.worlds, -1), axis=1)
         if seed is None and self._keys is None:
             seed = int(self.np_random.integers(2**63))
         keys = self._next_keys() if seed is None else self._first_keys(seed)
-        self._begin(chosen, worlds, keys, keep)
+        with DEFERRED:
+            self._unfinished.drop()
+            self._begin(chosen, worlds, keys, keep)
         return self._own(), self._infos()
 
     def step(self, actions: ArrayLike) -> tuple[Any, NDArray[Any], Flags, Flags, Infos]:
-        """Let every live agent act once: `actions` integers `(num_envs,)`; whatever the others are given is ignored."""
+        """Let every live agent act once: `actions` integers `(num_envs,)`; whatever the others are given is ignored.
+
+        A full disk is a StorageError (ENOSPC), and the step has not happened: with room it can be called again. Where
+        only the last look of ended agents (SAME_STEP) found none, the same actions complete the step.
+        In the main thread Python's handlers of SIGINT and SIGTERM wait for its end: after a KeyboardInterrupt the step
+        has happened, and the environment can be stepped, saved or closed.
+        """
         self._check_open()
         if self._keys is None:
             raise ActionError("an action needs a running episode; call reset() before step()")
+        with DEFERRED:
+            rewards = self._unfinished.resume(actions) if self._unfinished else self._play(actions)
+            try:
+                answer = self._answer(rewards)
+            except StorageError:
+                self._unfinished.owe(actions, rewards)
+                raise
+            self._unfinished.drop()
+        return answer
+
+    def _play(self, actions: ArrayLike) -> NDArray[np.floating[Any]]:
+        """One step of all rules; the agents' rewards `(N,)`. A full disk leaves everything as it was."""
         over = self._terminated | self._truncated
         live = self.agents.alive & ~over
         chosen = act.checked(actions, live, len(self.ACTIONS))
         resting = self._ended_worlds.copy()
-        if self.autoreset_mode is AutoresetMode.NEXT_STEP and over.any():
-            self._begin(over, resting, self._next_keys())
-        self._act(chosen, live)
-        self.world.advance()
-        rewards, died = self._settle(live)
-        self._count(died, resting)
+        with self.world.writing(), Undo(self):
+            if self.autoreset_mode is AutoresetMode.NEXT_STEP and over.any():
+                self._begin(over, resting, self._next_keys())
+            self._act(chosen, live)
+            self.world.advance()
+            rewards, died = self._settle(live)
+            self._count(died, resting)
+        return rewards
+
+    def _answer(self, rewards: NDArray[np.floating[Any]]) -> tuple[Any, NDArray[Any], Flags, Flags, Infos]:
+        """What `step` returns; under SAME_STEP whoever ended begins anew."""
         terminated, truncated = self._terminated.copy(), self._truncated.copy()
         infos: Infos = {}
         if self.autoreset_mode is AutoresetMode.SAME_STEP:  # nobody rests: who ended has begun anew
             over = terminated | truncated
             if over.any():
                 infos = self._final(over)
-                self._begin(over, self._ended_worlds.copy(), self._next_keys())
+                with self.world.writing():
+                    self._begin(over, self._ended_worlds.copy(), self._next_keys())
         return self._own(), rewards.astype(np.float64), terminated, truncated, {**infos, **self._infos()}
 
     def set_environmental_layer(self, name: str, values: ArrayLike) -> None:
@@ -220,11 +267,11 @@ class GridEnv(PlainSpec, VectorEnv[Any, Any, NDArray[Any]]):
         keep: the worlds keep what is in them.
         """
         if self._keys is None:
-            self._keys = keys
+            self._keys = keys.copy()
         if worlds.any():
             if not keep:
                 self.world.reset(worlds)
-            self._keys = np.where(worlds, keys, self._keys)
+            np.copyto(self._keys, keys, where=worlds)
             self._steps[worlds] = 0
             self._ended_worlds &= ~worlds
         agents = self.agents
@@ -299,6 +346,70 @@ class GridEnv(PlainSpec, VectorEnv[Any, Any, NDArray[Any]]):
             return render_ansi(self.world, self.agents, copy, viewport)
         return render_rgb(self.world, self.agents, copy, viewport)
 
+    # --- its state, see `Saved`
+
+    @property
+    def started(self) -> bool:
+        """Whether there was a `reset()`."""
+        return self._keys is not None
+
+    @property
+    def generator(self) -> np.random.Generator | None:
+        """The generator of unseeded resets; None before anything was drawn."""
+        return self._np_random
+
+    def state_arrays(self) -> dict[str, NDArray[Any]]:
+        """All arrays of a state by name: the environment's own, not copies."""
+        agents = {f"agents.{field.name}": getattr(self.agents, field.name) for field in fields(self.agents)}
+        del agents["agents.copy"]  # another one in another batch
+        return {
+            **agents,
+            **({} if self._keys is None else {"keys": self._keys}),
+            "steps": self._steps,
+            "terminated": self._terminated,
+            "truncated": self._truncated,
+            "ended_worlds": self._ended_worlds,
+            **{f"own.{name}": array for name, array in self.own_arrays().items()},
+        }
+
+    def check_finished(self) -> None:
+        """Raise ActionError where a step has happened whose answer found no room: there is no state between the two."""
+        if self._unfinished:
+            raise ActionError("a step waits for room on the disk, got a save; call step() again first, with room")
+
+    def begin_again(self, started: bool, generator: np.random.Generator | None) -> None:
+        """Stand where a state was taken: before (not `started`) or after a first reset; its arrays come next."""
+        self._unfinished.drop()
+        self._keys = np.zeros(self.worlds, np.uint64) if started else None
+        self._np_random = None
+        if generator is not None:
+            self.np_random = generator
+
+    def whole(self) -> Whole:
+        """World, and agents with their episodes: what a state is made of."""
+        self._check_open()
+        return Whole(self.world, {"agents": AgentsState(self)})
+
+    def taking_part(self) -> NDArray[np.intp]:
+        """The indices of the agents whose episode goes on."""
+        return np.flatnonzero(self.started & ~(self._terminated | self._truncated))
+
+    def look(self) -> tuple[Any, Infos]:
+        """The agents' own state and the infos of this moment; new."""
+        self._check_open()
+        return self._own(), self._infos()
+
+    def clone(self) -> Self:
+        """A new environment in the same state, in scratch or memory: steps of one are nothing to the other."""
+        self._check_open()
+        clone: Self = self._maker()(world=self.world.fork())
+        try:
+            AgentsState(clone).put(AgentsState(self).take())
+        except BaseException:
+            clone.close()
+            raise
+        return clone
+
     # --- life
 
     def _check_open(self) -> None:
@@ -311,7 +422,10 @@ class GridEnv(PlainSpec, VectorEnv[Any, Any, NDArray[Any]]):
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle the recipe: the copy is a new environment, to be reset."""
-        make = functools.partial(
+        return (self._maker(), ())
+
+    def _maker(self) -> Callable[..., Self]:
+        return functools.partial(
             type(self),
             self.config,
             worlds=self.worlds,
@@ -319,4 +433,3 @@ class GridEnv(PlainSpec, VectorEnv[Any, Any, NDArray[Any]]):
             autoreset_mode=self.autoreset_mode,
             render_mode=self.render_mode,
         )
-        return (make, ())

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from memfarm.envs import placement
-from memfarm.envs.agents import cell_keys
+from memfarm.envs.agents import Agents, cell_keys
 from memfarm.envs.base import Flags, GridEnv
 from memfarm.envs.forage_config import ForageConfig
 from memfarm.envs.placement import WALKABLE_BELOW, walkable
@@ -90,8 +90,10 @@ class Forage(GridEnv):
         self._energy = np.zeros(self.num_envs, np.float32)
         self._eaten = np.zeros(self.num_envs, np.float32)  # in this step, units of energy
         self._spent = np.zeros(self.num_envs, np.float32)
-        self._around = self.world.windows(("ALLIES_HP", "OBSTACLES"), 1, normalize=False)
-        self._seen = np.empty((self.num_envs, 3, 3, 2), np.float32)
+
+    def own_arrays(self) -> dict[str, NDArray[Any]]:
+        """What a state holds beside the agents: their energy."""
+        return {"energy": self._energy}
 
     def _spawn(self, index: NDArray[np.intp]) -> None:
         self._energy[index] = self._body.start_energy
@@ -110,13 +112,25 @@ class Forage(GridEnv):
         self._eaten[:] = 0.0
         self._spent[:] = np.where(live, np.float32(self._body.metabolism), np.float32(0.0))
         self._move(np.flatnonzero(live & (actions >= NORTH) & (actions <= EAST)), actions)
-        self._eat(np.flatnonzero(live & (actions == EAT)))
         agents = self.agents if live.all() else self.agents.only(live)
+        eaters = np.flatnonzero(live & (actions == EAT))
+        self._reserve(agents, eaters, live)
+        self._eat(eaters)
         if self._stores_trails:
             self.world.scatter("TRAILS", agents.copy, agents.y, agents.x, 1.0, how="max")
         else:
             steps = (agents.y, agents.x, np.ones(len(agents)))
             self.world.deposit_temporal_events("TRAILS", steps, agents.copy, accumulate=False)
+
+    def _reserve(self, agents: Agents, eaters: NDArray[np.intp], live: Flags) -> None:
+        """Have the disk for all that this step writes, before it writes anything: where the live `agents` stand."""
+        here = self.agents
+        self.world.reserve("RESOURCES", here.copy[eaters], here.y[eaters], here.x[eaters])
+        if self._stores_trails:  # in the same tiles as DAMAGE_HEAT
+            self.world.reserve("TRAILS", agents.copy, agents.y, agents.x)
+        else:
+            weak = np.flatnonzero(live & (self._energy <= self._spent))  # all that can die, and some who will eat
+            self.world.reserve("DAMAGE_HEAT", here.copy[weak], here.y[weak], here.x[weak])
 
     def _move(self, index: NDArray[np.intp], actions: NDArray[np.int64]) -> None:
         agents, (_, width) = self.agents, self.world.shape
@@ -174,20 +188,12 @@ class Forage(GridEnv):
     def _masks(self) -> Flags:
         agents = self.agents
         here = (agents.copy, agents.y, agents.x)
-        around = self._around(*here, self._seen, points={"ALLIES_HP": (*here, agents.alive)})
-        free = (around[..., 0] == 0.0) & (around[..., 1] < WALKABLE_BELOW)  # (N, 3, 3)
         masks = np.empty((self.num_envs, len(self.ACTIONS)), np.bool_)
-        for action in (NORTH, SOUTH, WEST, EAST):
-            masks[:, action] = free[:, 1 + _DY[action], 1 + _DX[action]]
+        masks[:, NORTH : EAST + 1] = self.world.neighbours("OBSTACLES", *here, agents.alive, WALKABLE_BELOW)
         masks[:, EAT] = self.world.gather("RESOURCES", *here) > 0.0
         masks[~agents.alive] = False
         masks[:, STAY] = True
         return masks
-
-    def close_extras(self, **kwargs: Any) -> None:
-        """Close the world, and let go of what looks into it."""
-        super().close_extras(**kwargs)
-        del self._around
 
     def _own(self) -> NDArray[np.float32]:
         agents, (height, width) = self.agents, self.world.shape

@@ -4,11 +4,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
-from memfarm import options, terrain
+from memfarm import map_cache, options, terrain
 from memfarm.channels import LANDMARKS, Channel, Decay, expand, find, standard_channels
 from memfarm.config import SimulationConfig, WorldConfig
 from memfarm.errors import ConfigError, ShapeError
-from memfarm.terrain import Terrain
 from memfarm.world import World
 
 _SHAPE: Final = (64, 64)
@@ -19,6 +18,8 @@ def make_world(config: SimulationConfig, copies: int) -> World:
     """`copies` worlds on the ground that `config.world` names, stored as `config.memmap` says.
 
     A map brings its own shape; another one that is asked for must be the map's, or is what a raster is resampled to.
+    The ground of a recipe or a file is built once a machine (`memfarm.map_cache`) and shared until a world writes it;
+    a world that is kept, or whose ground is to lie in memory, gets one of its own.
     Under a mode other than "w+" the world that lies in `config.memmap.directory` is opened, with its ground.
     Raises ConfigError, ChannelError, ShapeError, TerrainError, StorageError, WorldFormatError.
     """
@@ -40,7 +41,14 @@ def make_world(config: SimulationConfig, copies: int) -> World:
         if world.shape not in (None, shape):
             raise ShapeError(f"shape must be that of the map, {shape}, got {world.shape}; leave one of them out")
         return World(shape, **arguments)  # what every channel's fill says: a plain that takes no memory
-    return World(world.shape, terrain=_ground(world), **arguments)
+    recipe = _recipe(world)
+    if recipe is None:
+        return World(terrain=terrain.from_noise(_shape(world)), **arguments)
+    if config.memmap.directory is None and config.memmap.use_for_environmental:
+        with map_cache.held(recipe, world.boundary, config.memmap) as folder:
+            if folder is not None:
+                return World(world.shape, map=folder, map_mode="c", **arguments)
+    return World(world.shape, terrain=terrain.from_recipe(recipe), **arguments)
 
 
 def fields(config: SimulationConfig) -> tuple[tuple[Channel, ...], tuple[Channel, ...]]:
@@ -66,15 +74,16 @@ def _shape(world: WorldConfig) -> tuple[int, int]:
     return _SHAPE if world.shape is None else world.shape
 
 
-def _ground(world: WorldConfig) -> Terrain:
+def _recipe(world: WorldConfig) -> dict[str, Any] | None:
+    """What `terrain.from_recipe` makes the ground of; None: the default."""
     if world.map is None:
-        return terrain.from_noise(_shape(world))
+        return None
     if isinstance(world.map, str):
-        resampled = world.shape is not None and Path(world.map).suffix.lower() != ".map"
-        return terrain.load(world.map, **({"shape": world.shape} if resampled else {}))
-    recipe = dict(world.map)
+        recipe = terrain.recipe_of(world.map)
+    else:
+        recipe = dict(world.map)
     if recipe.get("kind") in ("noise", "flat"):
         recipe.setdefault("shape", _shape(world))
     elif recipe.get("kind") == "raster" and world.shape is not None:
         recipe.setdefault("shape", world.shape)
-    return terrain.from_recipe(recipe)
+    return recipe

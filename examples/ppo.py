@@ -12,6 +12,8 @@ Huang et al., "The 37 Implementation Details of Proximal Policy Optimization", 2
 """
 
 import argparse
+import secrets
+import shutil
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -24,6 +26,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import memfarm
+from memfarm.advantages import estimate
+from memfarm.stateful import Saved
 
 gym.register_envs(memfarm)
 
@@ -87,19 +91,11 @@ class Rollout:
 
 
 def advantages(rollout: Rollout, gamma: float, gae_lambda: float) -> Tensor:
-    """Generalised advantage estimates (T, N): Schulman et al., "High-Dimensional Continuous Control", 2016.
-
-    Under NEXT_STEP autoreset the window after a last step is that life's own last one: a truncated life is continued
-    by its value, a terminated one by 0. The tick after that only resets; nothing flows through it.
-    """
-    estimates = torch.zeros_like(rollout.rewards)
-    running = torch.zeros_like(rollout.rewards[0])
-    for t in reversed(range(len(rollout.rewards))):
-        after = torch.where(rollout.terminated[t], 0.0, rollout.values[t + 1])
-        surprise = rollout.rewards[t] + gamma * after - rollout.values[t]
-        running = surprise + gamma * gae_lambda * torch.where(rollout.done[t + 1], 0.0, running)
-        estimates[t] = running
-    return estimates
+    """Generalised advantage estimates (T, N): `memfarm.advantages.estimate` says how lives' ends are treated."""
+    rewards, values, terminated, done = (
+        part.numpy() for part in (rollout.rewards, rollout.values, rollout.terminated, rollout.done[1:])
+    )
+    return torch.from_numpy(estimate(rewards, values, terminated, done & ~terminated, gamma, gae_lambda))
 
 
 class Learner:
@@ -212,8 +208,13 @@ class Learner:
         return now
 
     def save(self, path: Path) -> None:
-        """Write everything that learning goes on from; the file is whole or the old one stays."""
+        """Write everything that learning goes on from, the worlds into a folder beside; till then the old one stays."""
+        worlds = path.with_name(f"{path.stem}-{self.agent_steps}-{secrets.token_hex(4)}")
+        if isinstance(self.env, Saved):
+            self.env.save(worlds)
         state = {
+            "worlds": worlds.name if worlds.exists() else None,
+            "done": self.rollout.done[0],
             "settings": asdict(self.settings),
             "policy": self.policy.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -223,14 +224,22 @@ class Learner:
         part = path.with_suffix(".part")
         torch.save(state, part)
         part.replace(path)
+        for older in path.parent.glob(f"{path.stem}-*-*"):
+            if older != worlds:
+                shutil.rmtree(older)
 
     def load(self, path: Path) -> None:
-        """Go on from what `save` wrote, in worlds that start anew."""
+        """Go on from what `save` wrote, in the same worlds: as if learning had never stopped."""
         state: Mapping[str, Any] = torch.load(path, map_location=self.device, weights_only=True)
         self.policy.load_state_dict(state["policy"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.agent_steps = int(state["agent_steps"])
         self.random.set_state(state["random"].cpu())
+        if state["worlds"] is not None:
+            self.env.write_next_to(self.rollout.windows[0])
+            _, infos = self.env.load(path.with_name(state["worlds"]))
+            self.rollout.masks[0] = torch.from_numpy(infos["action_mask"]) > 0
+            self.rollout.done[0] = state["done"]
 
 
 def draw(logprobs: Tensor, random: torch.Generator) -> Tensor:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from memfarm.channels import Channel, Static
 from memfarm.errors import ChannelError, ConfigError
+from memfarm.guard import Guard
 
 if TYPE_CHECKING:
     from memfarm.grid import ChannelGrid
@@ -29,7 +30,8 @@ def check_capacity(channel: Channel, limit: Channel) -> None:
 class Dependents:
     """The channels whose capacity a grid stores: `(lane of the capacity, grid, channel)`."""
 
-    def __init__(self) -> None:
+    def __init__(self, guard: Guard) -> None:
+        self._guard = guard
         self._entries: list[tuple[int, ChannelGrid, str]] = []
 
     def add(self, lane: int, grid: "ChannelGrid", channel: str) -> None:
@@ -48,9 +50,15 @@ class Dependents:
     def kept_at(self, lane: int, y: NDArray[np.int32], x: NDArray[np.int32]) -> Iterator[None]:
         """Keep what lies at the cells (y, x), in every copy, through a change of their capacity."""
         kept = [(grid, name, copy, grid.gather(name, copy, y, x)) for grid, name, copy in self._disturbed(lane)]
-        yield
-        for grid, name, copy, values in kept:
-            grid.scatter(name, copy, y, x, values)
+        for grid, _, copy, _ in kept:
+            grid.reserve(copy, y, x)
+        if not kept:
+            yield
+            return
+        with self._guard.writing():
+            yield
+            for grid, name, copy, values in kept:
+                grid.scatter(name, copy, y, x, values)
 
     @contextmanager
     def kept_in(self, lane: int, bounds: tuple[int, int, int, int]) -> Iterator[None]:
@@ -58,9 +66,15 @@ class Dependents:
         kept: list[tuple[ChannelGrid, str, int, NDArray[Any]]] = [
             (grid, name, copy, grid.read(name, *bounds, copy=copy)) for grid, name, copy in self._disturbed(lane)
         ]
-        yield
-        for grid, name, copy, values in kept:
-            grid.write(name, values, bounds[0], bounds[2], copy)
+        for grid, _, copy, _ in kept:
+            grid.reserve_rectangle(*bounds, copy=copy)
+        if not kept:
+            yield
+            return
+        with self._guard.writing():
+            yield
+            for grid, name, copy, values in kept:
+                grid.write(name, values, bounds[0], bounds[2], copy)
 
     def _disturbed(self, lane: int) -> Iterator[tuple["ChannelGrid", str, int]]:
         """The copies of each dependent whose cells have a past: a copy reset at this very tick has none."""

@@ -1,4 +1,4 @@
-"""`memfarm demo | validate | build | info | bench` on the command line."""
+"""`memfarm demo | validate | build | info | cache | sweep | bench` on the command line."""
 
 import sys
 
@@ -8,8 +8,10 @@ from rich.markup import escape
 
 from memfarm.commands.bench import bench
 from memfarm.commands.build import build
+from memfarm.commands.cache import cache
 from memfarm.commands.demo import demo
 from memfarm.commands.info import info
+from memfarm.commands.sweep import sweep
 from memfarm.commands.validate import validate
 from memfarm.errors import MemfarmError
 
@@ -24,6 +26,8 @@ app.command()(demo)
 app.command()(validate)
 app.command()(build)
 app.command()(info)
+app.command()(cache)
+app.command()(sweep)
 app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(bench)
 
 

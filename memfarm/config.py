@@ -109,7 +109,7 @@ def _dtype_or_dtypes(value: object) -> object:
         return value
     for group, dtype in value.items():
         if group not in DTYPES:
-            raise ValueError(f"has no group {group!r}; {did_you_mean(str(group), DTYPES)}")
+            raise ValueError(f"has no group {group!r:.200}; {did_you_mean(str(group), DTYPES)}")
         if dtype not in DTYPES[group]:
             raise ValueError(f"must have {_listed(DTYPES[group])} for {group}")
     return value
@@ -227,11 +227,11 @@ class SimulationConfig(Section):
             node: Any = data
             for depth, key in enumerate(parents):
                 if key not in node:
-                    raise ConfigError(f"there is no key {str(path)!r}; {did_you_mean(key, node)}")
+                    raise ConfigError(f"there is no key {str(path)!r:.200}; {did_you_mean(key, node)}")
                 node = node[key]
                 if not isinstance(node, dict):
                     where = ".".join(parents[: depth + 1])
-                    raise ConfigError(f"{where} is {short(node)} and has no keys, got {path!r}")
+                    raise ConfigError(f"{where} is {short(node)} and has no keys, got {path!r:.200}")
             node[last] = value
         return self.from_dict(data)
 

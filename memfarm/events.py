@@ -1,6 +1,6 @@
 """Events: what happens at a cell in one tick, and the sparse road by which it is seen without being stored."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -9,13 +9,14 @@ from numpy.typing import ArrayLike, NDArray
 
 from memfarm import arrays
 from memfarm.channels import Channel, Decay, find
-from memfarm.errors import ChannelError, ConfigError, DTypeError, ShapeError
+from memfarm.errors import ChannelError, ConfigError, DTypeError, ShapeError, WorldFormatError
 
 Events = tuple[ArrayLike, ArrayLike, ArrayLike] | Sequence[tuple[int, int, float]] | NDArray[Any]
 Parsed = tuple[NDArray[Any], NDArray[Any], NDArray[np.float64]]
 Keys = NDArray[np.int64]
 Values = NDArray[np.float64]
 
+_PARTS: Final = ("keys", "own", "seen", "old_keys", "old")  # of what is kept, as `_Marks` has them
 _MIN: Final = -(2**31)
 _MAX: Final = 2**31 - 1  # coordinates beyond int32 are outside every world
 
@@ -138,6 +139,46 @@ class SparseEvents:
         values[values < np.float32(floor)] = 0.0
         copy, y, x = self._cells(np.concatenate([marks.keys, marks.old_keys[old]]))
         return copy, y, x, values
+
+    def state(self, copies: Keys | None = None) -> dict[str, NDArray[Any]]:
+        """All that is kept of `copies` (None: all), numbered as they are given: `set_state` takes it. New arrays."""
+        cells = self._shape[0] * self._shape[1]
+        chosen = np.arange(self._copies) if copies is None else copies
+        number = np.full(self._copies, -1, np.int64)
+        number[chosen] = np.arange(len(chosen))
+        state: dict[str, NDArray[Any]] = {}
+        for name, marks in self._marks.items():
+            for keys, values in (("keys", ("own", "seen")), ("old_keys", ("old",))):
+                own = getattr(marks, keys)
+                at = number[own // cells] * cells + own % cells
+                order = np.flatnonzero(at >= 0)[np.argsort(at[at >= 0], kind="stable")]
+                state[f"{name}.{keys}"] = at[order]
+                state.update({f"{name}.{part}": getattr(marks, part)[order] for part in values})
+        return state
+
+    def check_state(self, state: Mapping[str, NDArray[Any]], copies: int) -> None:
+        """Raise WorldFormatError unless `set_state` can take `state`, of so many copies."""
+        cells = copies * self._shape[0] * self._shape[1]
+        for name in self.names:
+            for keys, values in (("keys", ("own", "seen")), ("old_keys", ("old",))):
+                at = state.get(f"{name}.{keys}")
+                if (
+                    at is None
+                    or (at.dtype, at.ndim) != (np.dtype(np.int64), 1)
+                    or (np.diff(at) <= 0).any()
+                    or (at.size and not 0 <= at[0] <= at[-1] < cells)
+                ):
+                    raise WorldFormatError(f"the {keys} of {name} must be cells of {copies} copies, got {at}")
+                for part in values:
+                    found = state.get(f"{name}.{part}")
+                    if found is None or (found.dtype, found.shape) != (np.dtype(np.float64), at.shape):
+                        raise WorldFormatError(f"{name} must have a number {part} for each cell, got {found}")
+
+    def set_state(self, state: Mapping[str, NDArray[Any]]) -> None:
+        """Be what `state` says, of all copies. Raises WorldFormatError, and nothing has changed then."""
+        self.check_state(state, self._copies)
+        for name in self.names:
+            self._marks[name] = _Marks(*(state[f"{name}.{part}"].copy() for part in _PARTS))
 
     def _keys(self, copy: NDArray[np.int32], y: NDArray[np.int32], x: NDArray[np.int32]) -> Keys:
         keys: Keys = (copy.astype(np.int64) * self._shape[0] + y) * self._shape[1] + x

@@ -1,6 +1,7 @@
 """Plain files and folders: opened without following links, named so that they stay where they belong."""
 
 import errno
+import json
 import os
 import re
 import shutil
@@ -15,6 +16,7 @@ from memfarm.errors import ConfigError, StorageError
 
 Mode = Literal["w+", "r+", "r", "c"]
 
+MARK: Final = "delete_on_close.json"
 _PLAIN: Final = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK  # no link is followed, no pipe waited for
 _UNSAFE: Final = re.compile(r"[^A-Za-z0-9._-]+")
 _SCRATCH_RULE: Final = "scratch needs a folder that can be written (MEMFARM_SCRATCH, else the temp folder)"
@@ -94,7 +96,9 @@ def open_scratch() -> int:
             if error.errno not in (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL):
                 raise StorageError(error.errno, f"{_SCRATCH_RULE}: {error}") from error
     try:
-        private = Path(tempfile.mkdtemp(prefix="memfarm-", dir=folder))  # 0700; for file systems without O_TMPFILE
+        private = Path(
+            tempfile.mkdtemp(prefix=f"memfarm-{os.getpid()}-", dir=folder)
+        )  # 0700; for file systems without O_TMPFILE
     except OSError as error:
         raise StorageError(error.errno, f"{_SCRATCH_RULE}: {error}") from error
     try:
@@ -151,6 +155,8 @@ def given_folder(folder: Path) -> Path:
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         empty = not any(folder.iterdir())
+    except ValueError as error:  # a zero byte, or half of a surrogate pair
+        raise StorageError(errno.EINVAL, f"a world folder must be a path, got {str(folder)!r}: {error}") from error
     except OSError as error:
         raise StorageError(
             error.errno, f"a world folder must be one that can be made and written, got {str(folder)!r}: {error}"
@@ -162,15 +168,33 @@ def given_folder(folder: Path) -> Path:
     return folder
 
 
+def mark_to_delete(folder: Path) -> None:
+    """Note in a world's folder that it ends with this process, for `memfarm sweep` after one that could not say so."""
+    write_atomically(folder / MARK, json.dumps({"pid": os.getpid()}) + "\n")
+
+
 def write_atomically(path: Path, text: str) -> None:
-    """Replace `path` by `text` in one rename, so that a reader sees the old or the new, never a part."""
-    fd, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    """Replace `path` by `text` in one rename, so that a reader sees the old or the new, never a part.
+
+    Raises StorageError with the system's errno; the old text is there then.
+    """
     try:
-        with os.fdopen(fd, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+        fd, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            _write_all(fd, text.encode("utf-8"))
+            Path(temporary).replace(path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise StorageError(error.errno, f"{str(path)!r} cannot be replaced: {error}; make room, or allow it") from error
+
+
+def _write_all(fd: int, data: bytes) -> None:
+    """Have `data` on the disk, and close the file."""
+    try:
+        while data:
+            data = data[os.write(fd, data) :]
+        os.fsync(fd)
+    finally:
+        os.close(fd)

@@ -80,6 +80,17 @@ def _entries(
     }
 
 
+def check_map_mode(mode: str, map_folder: object, path: object, memmap: MemmapConfig) -> None:
+    """Raise ConfigError unless a world may have a map's ground like that."""
+    if mode not in ("r", "c"):
+        raise ConfigError(f"map_mode must be 'r' or 'c', got {mode!r}")
+    if mode == "c" and (map_folder is None or path is not None or memmap.directory is not None):
+        raise ConfigError(
+            "map_mode='c' is for a map under a world that is not kept: what is written to the ground ends with it; "
+            "leave out path and memmap.directory, or map_mode"
+        )
+
+
 def existing_folder(path: str | os.PathLike[str] | None, memmap: MemmapConfig, terrain: Layers | None) -> Path:
     """The folder of the world that is to be opened: `path`, else `memmap.directory`, or the one world folder in it.
 

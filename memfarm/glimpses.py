@@ -6,8 +6,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from memfarm.arrays import Cells
+from memfarm.batches import How
 from memfarm.errors import ConfigError
-from memfarm.grid import ChannelGrid, How
+from memfarm.grid import ChannelGrid
 
 Runs = NDArray[np.int64]
 

@@ -4,10 +4,12 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <atomic>
 #include <memory>
 #include <optional>
 #include <thread>
 
+#include "kernels_direct.h"
 #include "kernels_points.h"
 #include "kernels_store.h"
 #include "kernels_windows.h"
@@ -122,7 +124,10 @@ static void gather(const Grid& grid, int lane, const Ints& copy, const Ints& y, 
         const int32_t *c = copy.data(), *v = y.data(), *u = x.data();
         py::gil_scoped_release free;
         Reader<C> reader(grid.store);
-        for (int64_t i = 0; i < n; i++) to[i] = C::hand_out(reader.value(lane, c[i], v[i], u[i]));
+        for (int64_t i = 0; i < n; i++) {
+            if (i + CELLS_AHEAD < n) grid.store.ask(c[i + CELLS_AHEAD], v[i + CELLS_AHEAD], u[i + CELLS_AHEAD]);
+            to[i] = C::hand_out(reader.value(lane, c[i], v[i], u[i]));
+        }
     });
 }
 
@@ -136,7 +141,10 @@ static void scatter(Grid& grid, int lane, const Ints& copy, const Ints& y, const
         const int64_t n = copy.size();
         py::gil_scoped_release free;
         Writer<C> writer(grid.store);
-        for (int64_t i = 0; i < n; i++) writer.combine(lane, c[i], v[i], u[i], given[i], how, low, high);
+        for (int64_t i = 0; i < n; i++) {
+            if (i + CELLS_AHEAD < n) grid.store.ask(c[i + CELLS_AHEAD], v[i + CELLS_AHEAD], u[i + CELLS_AHEAD]);
+            writer.combine(lane, c[i], v[i], u[i], given[i], how, low, high);
+        }
     });
 }
 
@@ -150,8 +158,26 @@ static void take(Grid& grid, int lane, const Ints& copy, const Ints& y, const In
         const int64_t n = copy.size();
         py::gil_scoped_release free;
         Writer<C> writer(grid.store);
-        for (int64_t i = 0; i < n; i++) taken[i] = writer.take(lane, c[i], v[i], u[i], asked[i]);
+        for (int64_t i = 0; i < n; i++) {
+            if (i + CELLS_AHEAD < n) grid.store.ask(c[i + CELLS_AHEAD], v[i + CELLS_AHEAD], u[i + CELLS_AHEAD]);
+            taken[i] = writer.take(lane, c[i], v[i], u[i], asked[i]);
+        }
     });
+}
+
+static py::array_t<bool> neighbours(const Grid& grid, int lane, const Ints& copy, const Ints& y, const Ints& x,
+                                    const py::array_t<bool, py::array::c_style>& alive, double below) {
+    const int64_t n = copy.size();
+    if (alive.size() != n || y.size() != n || x.size() != n) throw py::value_error("one flag a cell");
+    py::array_t<bool> out({n, int64_t{4}});
+    with_codec(grid.store, [&](auto codec) {
+        const int32_t *c = copy.data(), *v = y.data(), *u = x.data();
+        const bool* here = alive.data();
+        bool* to = out.mutable_data();
+        py::gil_scoped_release free;
+        open_neighbours<decltype(codec)>(grid.store, lane, n, c, v, u, here, below, to);
+    });
+    return out;
 }
 
 static void check_rectangle(const Store& store, int64_t copy, int64_t y0, int64_t x0, const py::array& array,
@@ -230,6 +256,34 @@ static int64_t settle(Grid& grid) {
     return stale;
 }
 
+static py::array_t<int64_t> as_array(const std::vector<int64_t>& numbers) {
+    return py::array_t<int64_t>(static_cast<ssize_t>(numbers.size()), numbers.data());
+}
+
+static py::array_t<int64_t> missing(const Grid& grid, const Ints& copy, const Ints& y, const Ints& x) {
+    std::vector<int64_t> tiles;
+    {
+        const int32_t *c = copy.data(), *v = y.data(), *u = x.data();
+        const int64_t n = copy.size();
+        py::gil_scoped_release free;
+        tiles = missing_tiles(grid.store, n, c, v, u);
+    }
+    return as_array(tiles);
+}
+
+static py::array_t<int64_t> missing_windows(const Grid& grid, const Ints& copy, const Ints& y, const Ints& x, int radius,
+                                            const std::optional<py::array_t<bool, py::array::c_style>>& seen) {
+    std::vector<int64_t> tiles;
+    {
+        const int32_t *c = copy.data(), *v = y.data(), *u = x.data();
+        const bool* shown = seen ? seen->data() : nullptr;
+        const int64_t n = copy.size();
+        py::gil_scoped_release free;
+        tiles = missing_in_windows(grid.store, n, c, v, u, radius, shown);
+    }
+    return as_array(tiles);
+}
+
 // ------------------------------------------------------------------------------------------------------- observe_range
 
 static std::unique_ptr<AnyPart> rows_of(const Part& part, int side, int band, const std::vector<AnyPart*>& before) {
@@ -249,6 +303,63 @@ static bool wide_registers() {
     return false;
 #endif
 }
+
+// Looks at the windows before their turn comes: asks for their cells, and puts the common ones together.
+class Ahead {
+  public:
+    Ahead(const Job& job, int64_t begin, int64_t end)
+        : job_(job), end_(end)
+#if defined(MEMFARM_DIRECT)
+          , direct_(*job.plan)
+#endif
+    {
+        for (int64_t turn = begin; turn < begin + AHEAD; turn++) look(turn);
+    }
+
+    // Whether the window of this turn has been put into `out`.
+    bool put(int64_t turn, float* out) {
+        look(turn + AHEAD);
+        if (turn + 1 < end_) ask_for_points(turn + 1);
+#if defined(MEMFARM_DIRECT)
+        const Direct::Window& window = windows_[turn % (AHEAD + 1)];
+        if (!direct_.usable() || !window.common) return false;
+        direct_.put(window, out);
+        return true;
+#else
+        static_cast<void>(out);
+        return false;
+#endif
+    }
+
+  private:
+    const Job& job_;
+    const int64_t end_;
+#if defined(MEMFARM_DIRECT)
+    Direct direct_;
+    Direct::Window windows_[AHEAD + 1];
+#endif
+
+    void ask_for_points(int64_t turn) {
+        const int64_t n = job_.order[turn], radius = job_.plan->radius;
+        for (const PointLayer& layer : job_.points)
+            layer.index.ask_points((layer.seen ? layer.seen : job_.copy)[n], job_.y[n] - radius, job_.x[n] - radius,
+                                   job_.plan->side);
+    }
+
+    void look(int64_t turn) {
+        if (turn >= end_) return;
+        const int64_t n = job_.order[turn], radius = job_.plan->radius;
+        for (const PointLayer& layer : job_.points)
+            layer.index.ask_lists((layer.seen ? layer.seen : job_.copy)[n], job_.y[n] - radius, job_.x[n] - radius,
+                                  job_.plan->side);
+#if defined(MEMFARM_DIRECT)
+        if (direct_.usable()) return direct_.find(job_.copy[n], job_.y[n], job_.x[n], windows_[turn % (AHEAD + 1)]);
+#endif
+        if (job_.plan->radius > MOST_PREFETCHED) return;
+        for (const Part& part : job_.plan->parts)
+            prefetch_window(*part.store, job_.copy[n], job_.y[n], job_.x[n], job_.plan->radius);
+    }
+};
 
 MEMFARM_CLONES
 void observe_range(const Job& job, int64_t begin, int64_t end) {
@@ -285,16 +396,13 @@ void observe_range(const Job& job, int64_t begin, int64_t end) {
     std::vector<float> seen(dim_points ? static_cast<size_t>(whole) : 0);
     const bool streamed = whole * columns <= STREAMED_WINDOW && job.count * whole * columns * 4 >= STREAMED_BYTES;
     std::vector<float> aside(streamed ? static_cast<size_t>(whole) * columns : 0);
+    Ahead ahead(job, begin, end);
     for (int64_t turn = begin; turn < end; turn++) {
         const int64_t n = job.order[turn];
-        if (turn + AHEAD < end && radius <= MOST_PREFETCHED) {
-            const int64_t later = job.order[turn + AHEAD];
-            for (const Part& part : plan.parts)
-                prefetch_window(*part.store, job.copy[later], job.y[later], job.x[later], radius);
-        }
         float* const home = job.out + n * whole * columns;
         float* const window = aside.empty() ? home : aside.data();
-        for (int top = 0; top < side; top += band) {
+        const bool put = ahead.put(turn, window);
+        for (int top = put ? side : 0; top < side; top += band) {
             const int bottom = std::min(side, top + band);
             for (size_t p = 0; p < parts.size(); p++) {
                 const int64_t copy = job.copy[n], y = job.y[n] - radius, x = job.x[n] - radius;
@@ -438,6 +546,8 @@ PYBIND11_MODULE(_kernels, m) {
              py::arg("x").noconvert(), py::arg("values").noconvert(), py::arg("how"), py::arg("low"), py::arg("high"))
         .def("take", &take, py::arg("lane"), py::arg("copy").noconvert(), py::arg("y").noconvert(),
              py::arg("x").noconvert(), py::arg("amount").noconvert(), py::arg("out").noconvert())
+        .def("neighbours", &neighbours, py::arg("lane"), py::arg("copy").noconvert(), py::arg("y").noconvert(),
+             py::arg("x").noconvert(), py::arg("alive").noconvert(), py::arg("below"))
         .def("read", &read_rectangle, py::arg("copy"), py::arg("y0"), py::arg("x0"), py::arg("lanes").noconvert(),
              py::arg("out").noconvert())
         .def("write", &write_rectangle, py::arg("copy"), py::arg("y0"), py::arg("x0"), py::arg("lanes").noconvert(),
@@ -445,7 +555,10 @@ PYBIND11_MODULE(_kernels, m) {
         .def("stamp_windows", &stamp_windows, py::arg("lanes").noconvert(), py::arg("copy").noconvert(),
              py::arg("y").noconvert(), py::arg("x").noconvert(), py::arg("radius"), py::arg("values").noconvert(),
              py::arg("how"), py::arg("low"), py::arg("high"), py::arg("seen") = py::none())
-        .def("settle", &settle);
+        .def("settle", &settle)
+        .def("missing", &missing, py::arg("copy").noconvert(), py::arg("y").noconvert(), py::arg("x").noconvert())
+        .def("missing_windows", &missing_windows, py::arg("copy").noconvert(), py::arg("y").noconvert(),
+             py::arg("x").noconvert(), py::arg("radius"), py::arg("seen") = py::none());
     py::class_<Windows>(m, "Windows")
         .def(py::init<std::vector<std::shared_ptr<Grid>>, const std::vector<std::pair<int, int>>&, int, const Floats&,
                       const Floats&, std::optional<std::pair<int, int>>, const std::vector<bool>&>(),
@@ -459,4 +572,5 @@ PYBIND11_MODULE(_kernels, m) {
     m.def("contest", &contest, py::arg("wanted").noconvert(), py::arg("priority").noconvert(),
           py::arg("occupied").noconvert());
     m.def("hash_draws", &hash_draws, py::arg("keys").noconvert(), py::arg("stream"));
+    m.def("fence", [] { std::atomic_thread_fence(std::memory_order_seq_cst); });
 }

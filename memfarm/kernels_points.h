@@ -57,6 +57,21 @@ class PointIndex {
                 visit_image(copy, y0 - a * height, x0 - b * width, side, height, width, paint);
     }
 
+    // Asks for where a window's points are listed; and, once that has come, for the points.
+    MEMFARM_INLINE void ask_lists(int32_t copy, int64_t y0, int64_t x0, int side) const {
+        if (count_ == 0) return;
+        for (int64_t by = y0 >> bits_; by <= (y0 + side - 1) >> bits_; by++)
+            for (int64_t bx = x0 >> bits_; bx <= (x0 + side - 1) >> bits_; bx++)
+                __builtin_prefetch(starts_.data() + bucket_of(copy, by, bx));
+    }
+
+    MEMFARM_INLINE void ask_points(int32_t copy, int64_t y0, int64_t x0, int side) const {
+        if (count_ == 0) return;
+        for (int64_t by = y0 >> bits_; by <= (y0 + side - 1) >> bits_; by++)
+            for (int64_t bx = x0 >> bits_; bx <= (x0 + side - 1) >> bits_; bx++)
+                __builtin_prefetch(points_.data() + starts_[bucket_of(copy, by, bx)]);
+    }
+
   private:
     struct Point {
         int32_t copy, y, x;
@@ -84,13 +99,16 @@ class PointIndex {
                      Paint&& paint) const {
         const int64_t top = std::max<int64_t>(y0, 0), bottom = std::min(y0 + side, height) - 1;
         const int64_t left = std::max<int64_t>(x0, 0), right = std::min(x0 + side, width) - 1;
+        const uint32_t rows = static_cast<uint32_t>(bottom - top), columns = static_cast<uint32_t>(right - left);
+        const int32_t first_y = static_cast<int32_t>(top), first_x = static_cast<int32_t>(left);
         for (int64_t by = top >> bits_; by <= bottom >> bits_; by++)
             for (int64_t bx = left >> bits_; bx <= right >> bits_; bx++) {
                 const size_t bucket = bucket_of(copy, by, bx);
-                for (uint32_t p = starts_[bucket]; p < starts_[bucket + 1]; p++) {
-                    const Point& point = points_[p];
-                    if (point.copy == copy && point.y >= top && point.y <= bottom && point.x >= left && point.x <= right)
-                        paint(static_cast<int>(point.y - y0), static_cast<int>(point.x - x0), point.value);
+                const Point* const end = points_.data() + starts_[bucket + 1];
+                for (const Point* point = points_.data() + starts_[bucket]; point < end; point++) {
+                    const bool inside = (point->copy == copy) & (static_cast<uint32_t>(point->y - first_y) <= rows) &
+                                        (static_cast<uint32_t>(point->x - first_x) <= columns);
+                    if (inside) paint(static_cast<int>(point->y - y0), static_cast<int>(point->x - x0), point->value);
                 }
             }
     }
@@ -124,6 +142,59 @@ inline void win(const int64_t* wanted, const uint64_t* priority, int64_t count, 
     }
     for (size_t slot = 0; slot < slots; slot++)
         if (keys[slot] != EMPTY && best[slot] != TAKEN) won[best[slot]] = true;
+}
+
+// The cells that somebody stands on.
+class Taken {
+  public:
+    explicit Taken(int64_t most) : keys_(power_of_two_above(2 * static_cast<size_t>(most)), -1) {
+        while ((size_t{1} << bits_) < keys_.size()) bits_++;
+    }
+
+    void add(int64_t key) {
+        size_t slot = home(key);
+        while (keys_[slot] != -1 && keys_[slot] != key) slot = (slot + 1) & (keys_.size() - 1);
+        keys_[slot] = key;
+    }
+
+    bool has(int64_t key) const {
+        size_t slot = home(key);
+        while (keys_[slot] != -1 && keys_[slot] != key) slot = (slot + 1) & (keys_.size() - 1);
+        return keys_[slot] == key;
+    }
+
+  private:
+    std::vector<int64_t> keys_;
+    int bits_ = 0;
+
+    size_t home(int64_t key) const { return static_cast<uint64_t>(key) * GOLDEN >> (64 - bits_); }
+};
+
+// out[n][d]: whether the cell north, south, west, east of agent n is there, reads less than `below`, and is not taken by an
+// agent of the batch; never for an agent that is not alive.
+template <class Codec>
+void open_neighbours(const Store& store, int lane, int64_t count, const int32_t* copy, const int32_t* y, const int32_t* x,
+                     const bool* alive, double below, bool* out) {
+    const int64_t height = store.height, width = store.width;
+    const auto key = [&](int64_t c, int64_t v, int64_t u) { return (c * height + v) * width + u; };
+    Taken taken(count);
+    for (int64_t i = 0; i < count; i++)
+        if (alive[i]) taken.add(key(copy[i], y[i], x[i]));
+    Reader<Codec> reader(store);
+    constexpr int DY[] = {-1, 1, 0, 0}, DX[] = {0, 0, -1, 1};
+    for (int64_t i = 0; i < count; i++, out += 4) {
+        if (i + CELLS_AHEAD < count) store.ask(copy[i + CELLS_AHEAD], y[i + CELLS_AHEAD], x[i + CELLS_AHEAD]);
+        for (int d = 0; d < 4; d++) {
+            int64_t v = int64_t{y[i]} + DY[d], u = int64_t{x[i]} + DX[d];
+            bool open = alive[i];
+            if (store.wrap)
+                v = v < 0 ? height - 1 : v >= height ? 0 : v, u = u < 0 ? width - 1 : u >= width ? 0 : u;
+            else
+                open &= v >= 0 && v < height && u >= 0 && u < width;
+            out[d] = open && !taken.has(key(copy[i], v, u)) &&
+                     static_cast<double>(Codec::hand_out(reader.value(lane, copy[i], v, u))) < below;
+        }
+    }
 }
 
 }  // namespace memfarm

@@ -47,6 +47,12 @@ struct Store {
     int64_t offset_of(int64_t y, int64_t x) const {
         return (((y & (side - 1)) << bits) + (x & (side - 1))) * padded * static_cast<int64_t>(item);
     }
+    // Asks for a cell before its turn comes.
+    MEMFARM_INLINE void ask(int64_t copy, int64_t y, int64_t x) const {
+        const int64_t tile = tile_of(copies == 1 ? 0 : copy, y, x);
+        __builtin_prefetch(stamps + tile);
+        __builtin_prefetch(data + tile * tile_bytes() + offset_of(y, x));
+    }
     bool live(int64_t tile, int64_t copy) const {
         return static_cast<int64_t>(stamps[tile] >> 32) == resets[2 * copy];
     }
@@ -71,6 +77,8 @@ struct Store {
     }
     double fixed_value(int lane, int64_t copy, int64_t y, int64_t x) const;  // of a static lane
 };
+
+constexpr int64_t CELLS_AHEAD = 8;  // cells asked for before their turn
 
 // Cells of one axis of a window that lie in one tile, or (tile -1) beyond a wall.
 struct Run {
@@ -98,6 +106,56 @@ static MEMFARM_INLINE int cut_runs(int64_t first, int side, int64_t size, int bi
         count++;
     }
     return count;
+}
+
+// ------------------------------------------------------------------------------------------- tiles never written yet
+
+static void sort_unique(std::vector<int64_t>& tiles) {
+    std::sort(tiles.begin(), tiles.end());
+    tiles.erase(std::unique(tiles.begin(), tiles.end()), tiles.end());
+}
+
+// Of the tiles that these cells lie in, those with stamp 0: sorted, each once. Nearly always none.
+static std::vector<int64_t> missing_tiles(const Store& store, int64_t n, const int32_t* copy, const int32_t* y,
+                                          const int32_t* x) {
+    std::vector<int64_t> tiles;
+    const bool one = store.copies == 1;
+    for (int64_t i = 0; i < n; i++) {
+        const int64_t tile = store.tile_of(one ? 0 : copy[i], y[i], x[i]);
+        if (store.stamps[tile] == 0) tiles.push_back(tile);
+    }
+    sort_unique(tiles);
+    return tiles;
+}
+
+static bool any_seen(const bool* seen, int side, const Run& down, const Run& across) {
+    if (seen == nullptr) return true;
+    for (int r = down.start; r < down.start + down.count; r++)
+        for (int c = across.start; c < across.start + across.count; c++)
+            if (seen[r * side + c]) return true;
+    return false;
+}
+
+// The same of the tiles that stamping windows around the cells would write.
+static std::vector<int64_t> missing_in_windows(const Store& store, int64_t n, const int32_t* copy, const int32_t* y,
+                                               const int32_t* x, int radius, const bool* seen) {
+    std::vector<int64_t> tiles;
+    const int side = 2 * radius + 1;
+    std::vector<Run> rows(side + 2), columns(side + 2);
+    for (int64_t i = 0; i < n; i++) {
+        const int64_t first = (store.copies == 1 ? 0 : copy[i]) * store.tiles_y;
+        const int vertical = cut_runs(y[i] - radius, side, store.height, store.bits, store.wrap, rows.data());
+        const int horizontal = cut_runs(x[i] - radius, side, store.width, store.bits, store.wrap, columns.data());
+        const bool* shown = seen ? seen + i * side * side : nullptr;
+        for (int v = 0; v < vertical; v++)
+            for (int h = 0; h < horizontal; h++) {
+                if (rows[v].tile < 0 || columns[h].tile < 0) continue;
+                const int64_t tile = (first + rows[v].tile) * store.tiles_x + columns[h].tile;
+                if (store.stamps[tile] == 0 && any_seen(shown, side, rows[v], columns[h])) tiles.push_back(tile);
+            }
+    }
+    sort_unique(tiles);
+    return tiles;
 }
 
 // Reads cells of one grid, for one call of one thread. Remembers the maps of the ages that it meets.
@@ -333,14 +391,6 @@ class Writer {
                 }
             }
         }
-    }
-
-    static bool any_seen(const bool* seen, int side, const Run& down, const Run& across) {
-        if (seen == nullptr) return true;
-        for (int r = down.start; r < down.start + down.count; r++)
-            for (int c = across.start; c < across.start + across.count; c++)
-                if (seen[r * side + c]) return true;
-        return false;
     }
 
     void encode(int lane, int64_t copy, int64_t y, int64_t x, Real value) {

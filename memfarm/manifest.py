@@ -15,6 +15,7 @@ from memfarm.errors import MemfarmError, WorldFormatError
 FILE: Final = "world.json"
 VERSION: Final = 1
 _LARGEST: Final = 1 << 20  # bytes; a manifest takes a few kB
+_LONGEST_WAY: Final = 8  # from map to map
 
 
 class GridEntry(BaseModel):
@@ -80,7 +81,11 @@ class Manifest(BaseModel):
 
     def write(self, folder: Path) -> None:
         """Replace the folder's manifest, whole or not at all."""
-        files.write_atomically(folder / FILE, json.dumps(self.model_dump(mode="json"), indent=2) + "\n")
+        files.write_atomically(folder / FILE, self.text())
+
+    def text(self) -> str:
+        """The file's contents."""
+        return json.dumps(self.model_dump(mode="json"), indent=2) + "\n"
 
     def check_same(self, asked: "Manifest", where: str) -> None:
         """Raise WorldFormatError unless the world that lies in `where` (this one) is the one asked for."""
@@ -98,12 +103,23 @@ class Manifest(BaseModel):
                 if there != got:
                     raise WorldFormatError(f"{where!r} was made with {group} {key}={there}, got {got}")
 
+    def check_map(self, folder: Path | None) -> None:
+        """Raise WorldFormatError where the map of the world in `folder`, or its map's, leads back or on and on."""
+        seen = set() if folder is None else {folder.resolve()}
+        manifest = self
+        while manifest.map is not None:
+            place = Path(manifest.map)
+            manifest = Manifest.read(place)
+            if place.resolve() in seen or len(seen) > _LONGEST_WAY:
+                raise WorldFormatError(f"a world's map must end at one with its own ground, got {self.map!r} again")
+            seen.add(place.resolve())
+
     @classmethod
     def read(cls, folder: Path) -> "Manifest":
         """The manifest of a world folder. Raises WorldFormatError where there is none that this version reads."""
         path = folder / FILE
         try:
-            data = json.loads(files.read_text(path, _LARGEST))
+            data = json.loads(files.read_text(path, _LARGEST), object_pairs_hook=_once)
         except OSError as error:
             raise WorldFormatError(f"{str(folder)!r} must be a world folder with a {FILE}: {error}") from error
         except (ValueError, RecursionError) as error:
@@ -112,7 +128,7 @@ class Manifest(BaseModel):
             raise WorldFormatError(f"{str(path)!r} is not the manifest of a memfarm world")
         if data.get("version") != VERSION:
             raise WorldFormatError(
-                f"{str(path)!r} must have format version {VERSION}, got {data.get('version')!r}; use its memfarm"
+                f"{str(path)!r} must have format version {VERSION}, got {data.get('version')!r:.80}; use its memfarm"
             )
         try:
             manifest = cls.model_validate(data)
@@ -124,5 +140,12 @@ class Manifest(BaseModel):
             if set(manifest.grids) != set(GROUPS):
                 raise WorldFormatError(f"{str(path)!r} must list the grids {list(GROUPS)}, got {list(manifest.grids)}")
         except (ValidationError, MemfarmError) as error:
-            raise WorldFormatError(f"{str(path)!r} is not a manifest of memfarm: {error}") from error
+            raise WorldFormatError(f"{str(path)!r} is not a manifest of memfarm: {error!s:.1000}") from error
         return manifest
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a key comes twice")
+    return found

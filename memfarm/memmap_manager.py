@@ -12,6 +12,7 @@ from memfarm.channels import Channel
 from memfarm.config import MemmapConfig
 from memfarm.errors import ChannelError, ConfigError, ValueRangeError, did_you_mean
 from memfarm.grid import ChannelGrid
+from memfarm.guard import Guard
 
 _BAND: Final = 256  # rows read at a time by what must look at a whole layer
 
@@ -38,12 +39,14 @@ class MemmapManager:
         simulation_id: str | None = None,
         folder: Path | None = None,
         tick: int = 0,
+        guard: Guard | None = None,
     ) -> None:
         self.config: Final = config or MemmapConfig()
         self.shape: Final = layout.check_shape(shape)
         self.copies: Final = copies
         self._boundary = boundary
         self._tick = tick
+        self._guard = guard
         self._grids: dict[str, ChannelGrid] = {}
         if self.config.mode != "w+" and folder is None:
             raise ConfigError(f"mode={self.config.mode!r} reopens a folder: pass folder= (or World.open(path))")
@@ -85,6 +88,7 @@ class MemmapManager:
             folder=self.folder if on_disk else None,
             mode=self.config.mode if on_disk else "w+",
             tick=self._tick,
+            guard=self._guard,
         )
         return self._grids[name]
 

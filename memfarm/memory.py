@@ -76,15 +76,17 @@ class AgentMemory:
             "folder": self.path,
         }
         try:
+            if self.path is not None and self._delete:
+                files.mark_to_delete(self.path)
             self.grid: Final = ChannelGrid(world.shape, lanes, boundary=world.boundary, name="memory", **arguments)
             self._glimpses = None if overview is None else Glimpses(self.grid, overview, **arguments)
         except BaseException:
             if self.path is not None:
-                files.remove(self.path.glob("*.npy"))
+                files.remove([*self.path.glob("*.npy"), self.path / files.MARK])
                 files.remove_folder(self.path)
             raise
-        self._grids: Final = [self.grid] if self._glimpses is None else [self.grid, self._glimpses.grid]
-        self._ahead = -world.tick  # of the world's clock, so that a new memory begins where an epoch does
+        self.grids: Final = [self.grid] if self._glimpses is None else [self.grid, self._glimpses.grid]
+        self.ahead = -world.tick  # of the world's clock, so that a new memory begins where an epoch does
         self._plans: dict[tuple[str, ...], _Plan] = {}
         self._values = np.empty((0, 1, 1, len(lanes)), np.float32)
 
@@ -121,7 +123,8 @@ class AgentMemory:
         windows: normalized, as `World.windows` cuts them. columns: their channels; all that is remembered must be
         among them, and for KNOWN_EMPTY one of `EMPTY_BELOW`.
         seen: bool `(N, S, S)`: the cells that are; what is dark stays as it was remembered. None: all.
-        Raises ShapeError, DTypeError, ValueRangeError or ChannelError; nothing is remembered then.
+        Raises ShapeError, DTypeError, ValueRangeError or ChannelError; nothing is remembered then. After a
+        StorageError (a full disk) some may be: seeing the same once more, with room, comes to the same.
         """
         self._keep_up()
         where = arrays.cells(agents, y, x, copies=self.agents, shape=self.shape)
@@ -211,40 +214,41 @@ class AgentMemory:
         return self._glimpses
 
     def forget(self, agents: ArrayLike | None = None) -> None:
-        """Make `agents` (indices, or a bool mask; None: all) remember nothing: one increment each, no page touched.
+        """Make `agents` (indices, or a bool mask) remember nothing: one increment each, no page touched.
 
-        Where that is everyone the clock goes on from where an epoch begins: what follows rounds as in a new memory.
+        None: all, and the clock goes on from where an epoch begins: what follows rounds as in a new memory.
         """
         self._keep_up()
         chosen = np.arange(self.agents) if agents is None else arrays.indices("agents", agents, self.agents)
-        if len(np.unique(chosen)) == self.agents and self.grid.epoch:
+        if agents is None and self.grid.epoch:
             skipped = -self.grid.tick % self.grid.epoch
-            self._ahead += skipped
+            self.ahead += skipped
             self._advance(skipped)
-        for grid in self._grids:
+        for grid in self.grids:
             grid.reset(chosen)
 
     def _keep_up(self) -> None:
         """Let the time pass that has passed in the world."""
         self._world.check_open()
         self.grid.check_open()
-        self._advance(self._world.tick + self._ahead - self.grid.tick)
+        self._advance(self._world.tick + self.ahead - self.grid.tick)
 
     def _advance(self, ticks: int) -> None:
         if ticks:
-            for grid in self._grids:
+            for grid in self.grids:
                 grid.advance(ticks)
 
     def flush(self) -> None:
         """Write changed pages of named files to the disk."""
-        for grid in self._grids:
+        for grid in self.grids:
             grid.flush()
 
     def close(self) -> None:
         """Let go of the maps; every later use raises ClosedError. Twice is fine."""
-        for grid in self._grids:
+        for grid in self.grids:
             grid.close_files(delete=self._delete)
         if self._delete and self.path is not None:
+            files.remove([self.path / files.MARK])
             files.remove_folder(self.path)
 
 

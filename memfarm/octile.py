@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from memfarm.errors import TerrainError
+from memfarm.sources import open_source, size_of
 
 LETTERS: Final = b".G@OTSW"
 """Ground `. G`, out of bounds `@ O`, trees `T`, swamp `S`, water `W`."""
@@ -28,7 +29,7 @@ def read_octile(path: str | os.PathLike[str]) -> NDArray[np.uint8]:
     says. The header is checked against the file's size before anything is allocated.
     """
     try:
-        with Path(path).open("rb") as file:
+        with open_source(Path(path)) as file:
             return _read(file, Path(path))
     except OSError as error:
         raise TerrainError(f"an octile map must be a file that can be read, got {path}: {error.strerror}") from error
@@ -36,7 +37,7 @@ def read_octile(path: str | os.PathLike[str]) -> NDArray[np.uint8]:
 
 def _read(file: BinaryIO, path: Path) -> NDArray[np.uint8]:
     height, width = _header(file, path)
-    left = os.fstat(file.fileno()).st_size - file.tell()
+    left = size_of(file) - file.tell()
     needed = height * (width + 1) - 1  # the last line may lack its end
     if left < needed:
         raise TerrainError(

@@ -6,19 +6,22 @@ Nothing here unpickles: a file that needs it is refused.
 import math
 import os
 import struct
-import tokenize
 import warnings
 import zipfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from memfarm.archives import Archive, read_npy
 from memfarm.errors import TerrainError, did_you_mean
+from memfarm.png_chunks import pixels_only
+from memfarm.sources import cells_allowed, open_source, size_of
+from memfarm.tiff_tags import check_tags
 
 Raster = tuple[NDArray[np.float32], float | None]
 """Elevation float32 (H, W), NaN where there is no data, and the metres a cell measures, where the file says so."""
@@ -26,7 +29,6 @@ Raster = tuple[NDArray[np.float32], float | None]
 _BROKEN: Final = (
     *(ValueError, KeyError, EOFError, MemoryError, OverflowError),
     *(zipfile.BadZipFile, zlib.error, struct.error, RuntimeError),  # archives; the last where one is encrypted
-    tokenize.TokenError,  # numpy parses an array's header as Python source
 )
 _BAND: Final = 128
 
@@ -41,7 +43,8 @@ def load_raster(path: str | os.PathLike[str]) -> Raster:
     - `.tif`, `.tiff`: the first band of a GeoTIFF, through rasterio (`pip install memfarm[geo]`).
 
     Where cells are not square, the cell size is the side of the square of the same area. Raises TerrainError, naming
-    the file, for one that is missing, truncated, foreign, or not a raster of numbers.
+    the file, for one that is missing, truncated, foreign, not a raster of numbers, or made to fill the memory
+    (`sources.cells_allowed`): what a header claims is checked before anything is allocated.
     """
     source = Path(path)
     reader = _READERS.get(source.suffix.lower())
@@ -50,7 +53,8 @@ def load_raster(path: str | os.PathLike[str]) -> Raster:
             f"a raster's suffix tells its format, got {source.name!r}; {did_you_mean(source.suffix, _READERS)}"
         )
     try:
-        elevation, cell_size = reader(source)
+        with open_source(source) as file:
+            elevation, cell_size = reader(source, file)
         return _checked(source, elevation), cell_size
     except TerrainError:
         raise
@@ -72,26 +76,21 @@ def _checked(source: Path, elevation: NDArray[Any]) -> NDArray[np.float32]:
     return values
 
 
-def _read_npy(source: Path) -> tuple[NDArray[Any], float | None]:
-    # mapped: numpy checks the header's shape against the file's size before it allocates
-    return np.load(source, mmap_mode="r", allow_pickle=False), None
+def _read_npy(source: Path, file: BinaryIO) -> tuple[NDArray[Any], float | None]:
+    return read_npy(file), None
 
 
-def _read_npz(source: Path) -> tuple[NDArray[Any], float | None]:
-    with zipfile.ZipFile(source):  # np.load takes what is no archive for a pickle; this says what is wrong
-        pass
-    with np.load(source, allow_pickle=False) as archive:
-        if "elevation" in archive.files:
-            elevation = archive["elevation"]
-        else:
-            flat = [name for name in archive.files if archive[name].ndim == 2]
-            if len(flat) != 1:
-                raise TerrainError(
-                    f"{source}: an archive holds an array 'elevation' or one two-dimensional array, got {archive.files}"
-                )
-            elevation = archive[flat[0]]
-        known = {"cell_size", "dx", "dy", "xmin", "xmax", "ymin", "ymax"} & set(archive.files)
-        numbers = {name: float(archive[name]) for name in known if archive[name].ndim == 0}
+def _read_npz(source: Path, file: BinaryIO) -> tuple[NDArray[Any], float | None]:
+    with Archive(file) as archive:
+        dimensions = {name: archive.ndim(name) for name in archive.names}
+        flat = [name for name, count in dimensions.items() if count == 2]
+        if "elevation" not in dimensions and len(flat) != 1:
+            raise TerrainError(
+                f"{source}: an archive holds an array 'elevation' or one two-dimensional array, got {archive.names[:9]}"
+            )
+        elevation = archive.read("elevation" if "elevation" in dimensions else flat[0])
+        known = ("cell_size", "dx", "dy", "xmin", "xmax", "ymin", "ymax")
+        numbers = {name: float(archive.read(name)) for name in known if dimensions.get(name) == 0}
     return elevation, _archive_cell_size(numbers)
 
 
@@ -123,11 +122,15 @@ def _positive(cell_size: float) -> float | None:
     return cell_size if 0.0 < cell_size < math.inf else None
 
 
-def _read_png(source: Path) -> tuple[NDArray[Any], float | None]:
+def _read_png(source: Path, file: BinaryIO) -> tuple[NDArray[Any], float | None]:
     try:
-        with Image.open(source, formats=["PNG"]) as picture:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what is too large is refused below
+            picture = Image.open(pixels_only(file, size_of(file)), formats=["PNG"])
+        with picture:
             if picture.mode not in ("L", "I", "I;16", "I;16B"):
                 raise TerrainError(f"{source}: an elevation is a grey picture of 8 or 16 bit, got mode {picture.mode}")
+            _check_unfolded(source, picture.width * picture.height, size_of(file))
             return np.asarray(picture), None
     except UnidentifiedImageError as error:
         raise TerrainError(f"{source} is no PNG picture") from error
@@ -135,32 +138,46 @@ def _read_png(source: Path) -> tuple[NDArray[Any], float | None]:
         raise TerrainError(f"{source} cannot be read as a PNG picture: {error}") from error
 
 
-def _read_tiff(source: Path) -> tuple[NDArray[Any], float | None]:
+def _check_unfolded(source: Path, cells: int, size: int) -> None:
+    if cells > cells_allowed(size):
+        raise TerrainError(f"{source} says to unfold {size} bytes to {cells} cells; if it is meant so, save it as .npy")
+
+
+_REAL: Final = ("float32", "float64", *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)))
+_ALONE: Final = {"GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR", "GDAL_PAM_ENABLED": "NO", "GDAL_CACHEMAX": 16}
+"""GDAL reads the file itself and nothing that lies beside it; its cache takes 16 MB."""
+
+
+def _read_tiff(source: Path, file: BinaryIO) -> tuple[NDArray[Any], float | None]:
     try:
         import rasterio  # an extra
         from rasterio.errors import NotGeoreferencedWarning, RasterioError
     except ImportError as error:
         raise TerrainError(f"{source}: GeoTIFF needs rasterio, which is absent; pip install memfarm[geo]") from error
+    check_tags(file, size_of(file))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)  # a plain TIFF is welcome: it has no cell size
         try:
-            with rasterio.open(source, driver="GTiff") as file:
-                masked = file.read(1, masked=True)
-                dx, dy = (abs(side) for side in file.res)
-                if file.crs is None:
+            # absolute: GDAL takes some names for addresses, and would ask the network
+            with rasterio.Env(**_ALONE), rasterio.open(source.absolute(), driver="GTiff") as raster:
+                if raster.dtypes[0] not in _REAL:  # a string; NumPy does not know all of GDAL's
+                    raise TerrainError(f"{source}: an elevation holds real numbers, got {raster.dtypes[0]}")
+                _check_unfolded(source, raster.width * raster.height, size_of(file))
+                _check_unfolded(source, math.prod(raster.block_shapes[0]) * raster.count, size_of(file))
+                masked = raster.read(1, masked=True, out_dtype="float32")
+                dx, dy = (abs(side) for side in raster.res)
+                if raster.crs is None:
                     cell_size = None
-                elif file.crs.is_geographic:
-                    cell_size = _degrees_to_metres(dx, dy, (file.bounds.top + file.bounds.bottom) / 2.0)
+                elif raster.crs.is_geographic:
+                    cell_size = _degrees_to_metres(dx, dy, (raster.bounds.top + raster.bounds.bottom) / 2.0)
                 else:
-                    cell_size = _positive(math.sqrt(dx * dy) * file.crs.linear_units_factor[1])
+                    cell_size = _positive(math.sqrt(dx * dy) * raster.crs.linear_units_factor[1])
         except RasterioError as error:
             raise TerrainError(f"{source} cannot be read as a GeoTIFF: {error}") from error
-    if masked.dtype.kind not in "fiub":
-        raise TerrainError(f"{source}: an elevation holds real numbers, got {masked.dtype}")
-    return np.ma.filled(masked.astype(np.float32), np.nan), cell_size
+    return np.ma.filled(masked, np.nan), cell_size
 
 
-_READERS: Final[dict[str, Callable[[Path], tuple[NDArray[Any], float | None]]]] = {
+_READERS: Final[dict[str, Callable[[Path, BinaryIO], tuple[NDArray[Any], float | None]]]] = {
     ".npy": _read_npy,
     ".npz": _read_npz,
     ".png": _read_png,

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from memfarm.reference_grid import Array, Grid, Ints
 
-__all__ = ["Grid", "Windows", "contest", "first_outside", "hash_draws"]
+__all__ = ["Grid", "Windows", "contest", "fence", "first_outside", "hash_draws"]
 
 
 class Windows:
@@ -114,3 +114,7 @@ def _splitmix64(key: NDArray[np.uint64]) -> NDArray[np.uint64]:
 def hash_draws(keys: NDArray[np.uint64], stream: int) -> NDArray[np.uint64]:
     """Draw one uint64 for each key and stream: `splitmix64(splitmix64(key) ^ stream * golden)`. A new array."""
     return _splitmix64(_splitmix64(keys) ^ np.uint64((stream * 0x9E3779B97F4A7C15) % 2**64))
+
+
+def fence() -> None:
+    """Order memory accesses before and after: here the interpreter's own calls are far enough apart for x86-64."""

@@ -151,10 +151,17 @@ class Grid:
         spec = self.lanes[lane]
         return np.asarray(spec.high if spec.static else spec.capacity, self.real)
 
+    def _stored(self, lane: int, cells: Cells) -> Array:
+        """What lies in the cells of a lane, 0 where their tile is not live: that may be a hole, and is not touched."""
+        stored = np.zeros(cells.live.shape, self.tiles.dtype)
+        at = (axis[cells.live] for axis in np.broadcast_arrays(*cells.at))
+        stored[cells.live] = self.tiles[(*at, lane)]
+        return stored
+
     def decode(self, lane: int, cells: Cells) -> Array:
         """What the cells of a lane are worth now, in the arithmetic type. A copy."""
         spec, real, high = self.lanes[lane], self.real, self.capacity(lane, cells)
-        stored = self.tiles[(*cells.at, lane)].astype(real)
+        stored = self._stored(lane, cells).astype(real)
         if self.tiles.dtype == np.uint8:
             stored = stored * real((spec.high - spec.low) / 255) + real(spec.low)
         if spec.static:
@@ -211,6 +218,25 @@ class Grid:
     def gather(self, lane: int, copy: Ints, y: Ints, x: Ints, out: Array) -> None:
         """Read one value a cell into `out`, value dtype `(N,)`."""
         out[...] = self._hand_out(lane, self.cells(copy, y, x))
+
+    def neighbours(self, lane: int, copy: Ints, y: Ints, x: Ints, alive: Array, below: float) -> Array:
+        """Whether the cell north, south, west, east of each is there, below the limit, and free: bool `(N, 4)`."""
+
+        def keys(rows: Ints, columns: Ints) -> Array:
+            return (copy.astype(np.int64) * self.height + rows) * self.width + columns
+
+        taken = keys(y, x)[alive]
+        out = np.zeros((len(copy), 4), np.bool_)
+        for d, (dy, dx) in enumerate(((-1, 0), (1, 0), (0, -1), (0, 1))):
+            rows, columns = y + dy, x + dx
+            if self.wrap:
+                rows, columns = rows % self.height, columns % self.width
+            there = alive & (rows >= 0) & (rows < self.height) & (columns >= 0) & (columns < self.width)
+            there &= ~np.isin(keys(rows, columns), taken)
+            at = np.flatnonzero(there)
+            read = self._hand_out(lane, self.cells(copy[at], rows[at], columns[at])).astype(np.float64)
+            out[at, d] = read < below
+        return out
 
     def scatter(
         self,
@@ -307,3 +333,19 @@ class Grid:
         for copy, ty, tx in stale:
             self._rebase(int(copy), int(ty), int(tx))
         return len(stale)
+
+    def missing(self, copy: Ints, y: Ints, x: Ints) -> NDArray[np.int64]:
+        """Flat indices, over (copies, TY, TX), of these cells' tiles that were never written: sorted, each once."""
+        tile = np.ravel_multi_index((self._stored_copy(copy), y // self.side, x // self.side), self.stamps.shape)
+        tiles: NDArray[np.int64] = np.unique(tile).astype(np.int64)
+        missing: NDArray[np.int64] = tiles[self.stamps.reshape(-1)[tiles] == 0]
+        return missing
+
+    def missing_windows(
+        self, copy: Ints, y: Ints, x: Ints, radius: int, seen: NDArray[np.bool_] | None = None
+    ) -> NDArray[np.int64]:
+        """The same of the tiles that `stamp_windows` would write."""
+        inside, *where = self.window_cells(copy, y, x, radius)
+        inside = inside if seen is None else inside & seen
+        copy, y, x = (axis[inside] for axis in where)
+        return self.missing(copy, y, x)

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from memfarm.errors import ConfigError, did_you_mean
 
 _DEEPEST: Final = 32
+_MOST_LINES: Final = 50  # of a message
 
 
 class Section(BaseModel):
@@ -30,7 +31,9 @@ class Section(BaseModel):
         try:
             super().__init__(**plain)
         except ValidationError as error:
-            raise ConfigError("\n".join(_messages(type(self), error))) from None
+            lines = list(_messages(type(self), error))
+            more = [f"and {len(lines) - _MOST_LINES} more"] if len(lines) > _MOST_LINES else []
+            raise ConfigError("\n".join([*lines[:_MOST_LINES], *more])) from None
 
     def __setattr__(self, name: str, value: object) -> NoReturn:
         raise ConfigError(f"a configuration is frozen, got {name}={value!r}; make another one with with_overrides()")
@@ -53,7 +56,7 @@ def _messages(model: type[Section], error: ValidationError) -> Iterator[str]:
         cause = issue.get("ctx", {}).get("error")
         within = section_of(model, path)
         if issue["type"] == "extra_forbidden":
-            yield f"there is no key {path!r}; {did_you_mean(path, model.model_fields)}"
+            yield f"there is no key {path!r:.200}; {did_you_mean(path, model.model_fields)}"
         elif within and isinstance(cause, ConfigError):
             yield from (_prefixed(path, line, within.__name__) for line in str(cause).splitlines())
         else:
@@ -82,7 +85,10 @@ def _prefixed(path: str, line: str, section: str) -> str:
 
 def short(value: object) -> str:
     """The `repr` of a value, cut to what a message can carry."""
-    text = repr(value)
+    try:
+        text = repr(value)
+    except ValueError:  # Python spells out no int of more than 4,300 digits
+        return "an endless number"
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 

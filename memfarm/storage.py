@@ -2,26 +2,32 @@
 
 Every array of a grid is a segment: a 4096-byte `.npy` header and the data behind it, so that data
 lies on pages. A named grid keeps one file a segment; scratch and RAM keep all segments of a grid in
-one map (one file descriptor a grid).
+one map. What is read where nothing was written lies apart, in memory, where the grid is scratch: a
+full disk may have no room for a hole that is read (`memfarm/reserve.py`).
+
+A file that another program cuts short while it is mapped cannot be defended: its pages are gone, and
+touching them is a signal (SIGBUS).
 """
 
-import ast
 import errno
 import math
 import mmap
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from memfarm import npy_header
 from memfarm.errors import ConfigError, StorageError, WorldFormatError
 from memfarm.files import Mode, open_plain, open_scratch, remove
+from memfarm.reserve import Place, see_through
+from memfarm.sparse_copy import Runs, resident, written
 
 Backend = Literal["memmap", "ram"]
 Layout = Mapping[str, tuple[tuple[int, ...], np.dtype[Any]]]
@@ -38,12 +44,35 @@ class Segments:
     arrays: dict[str, NDArray[Any]]  # views of the maps: they keep the maps alive
     maps: tuple[mmap.mmap, ...]
     paths: tuple[Path, ...]  # empty for scratch and RAM
+    places: dict[str, Place] = field(default_factory=dict)  # of segments in files that this process writes
+    shared: bool = False  # whether named files get what is written
 
     def flush(self) -> None:
         """Write changed pages of named files to the disk; scratch has no reader to flush for."""
         if self.paths:
             for mapped in self.maps:
                 mapped.flush()
+
+    def pages(self) -> Runs | None:
+        """Which bytes of the stamps, the second segment, may be other than zero; None: any."""
+        _, stamps, _ = self.arrays.values()
+        if not self.paths:
+            return resident(stamps)
+        return self.pages_in_file() if self.shared else None
+
+    def pages_in_file(self) -> Runs:
+        """The same of the stamps in the named file, whatever private pages lie over it."""
+        _, stamps, _ = self.arrays.values()
+        fd = open_plain(self.paths[1], "r")
+        try:
+            pages: Runs = written(fd, HEADER, HEADER + stamps.nbytes) - np.array([HEADER, 0])
+            return pages
+        finally:
+            os.close(fd)
+
+    def shared_file(self) -> Path | None:
+        """The named file that the first segment is mapped from, where what is written here reaches it."""
+        return self.paths[0] if self.paths and self.shared else None
 
     def disk_bytes(self) -> int:
         """Bytes that named files really take on the disk (holes are free)."""
@@ -64,35 +93,60 @@ def check_life(backend: str, mode: str, folder: Path | None) -> None:
         raise ConfigError(f"mode={mode!r} opens what lies in a folder, got folder={folder}, backend={backend!r}")
 
 
-def make(layout: Layout, backend: Backend, folder: Path | None, mode: Mode) -> Segments:
+def make(
+    layout: Layout,
+    backend: Backend,
+    folder: Path | None,
+    mode: Mode,
+    looked_at: Collection[str] = (),
+    whole: Collection[str] = (),
+) -> Segments:
     """`create` new segments where mode is "w+", else `reopen` those in `folder`."""
     if mode == "w+" or folder is None:
-        return create(layout, backend, folder)
-    return reopen(layout, folder, mode)
+        return create(layout, backend, folder, looked_at, whole)
+    return reopen(layout, folder, mode, looked_at, whole)
 
 
-def create(layout: Layout, backend: Backend, folder: Path | None) -> Segments:
+def create(
+    layout: Layout,
+    backend: Backend,
+    folder: Path | None,
+    looked_at: Collection[str] = (),
+    whole: Collection[str] = (),
+) -> Segments:
     """Make new segments, all zero: files in `folder`, or scratch (memmap) or anonymous memory (ram).
 
+    looked_at: segments that are read where nothing was written; a full disk must not make a signal of that.
+    whole: segments whose disk is reserved at once, those that are written before a tile is.
     Raises StorageError where a named file exists already, or the system refuses; no file of this call is left then.
     """
     if folder is not None and backend == "memmap":
-        return _named(layout, folder, "w+")
-    return _unnamed(layout, backend)
+        return _named(layout, folder, "w+", looked_at, whole)
+    if backend == "ram":
+        return _together(layout, "ram")
+    kept = {name: what for name, what in layout.items() if name not in looked_at}
+    beside = {name: what for name, what in layout.items() if name in looked_at}
+    scratch, memory = _together(kept, "memmap"), _together(beside, "ram")
+    arrays = {**scratch.arrays, **memory.arrays}
+    return Segments({name: arrays[name] for name in layout}, scratch.maps + memory.maps, (), scratch.places)
 
 
-def reopen(layout: Layout, folder: Path, mode: Mode) -> Segments:
+def reopen(
+    layout: Layout, folder: Path, mode: Mode, looked_at: Collection[str] = (), whole: Collection[str] = ()
+) -> Segments:
     """Map the named segments again: "r+" to write, "r" to read, "c" for private copies of pages.
 
+    looked_at, whole: as for `create`.
     Raises WorldFormatError where a header or a size does not say exactly what `layout` says.
     """
-    return _named(layout, folder, mode)
+    return _named(layout, folder, mode, looked_at, whole)
 
 
-def _named(layout: Layout, folder: Path, mode: Mode) -> Segments:
+def _named(layout: Layout, folder: Path, mode: Mode, looked_at: Collection[str], whole: Collection[str]) -> Segments:
     arrays: dict[str, NDArray[Any]] = {}
     maps: list[mmap.mmap] = []
     paths: list[Path] = []
+    places: dict[str, Place] = {}
     try:
         for name, (shape, dtype) in layout.items():
             path = folder.absolute() / f"{name}.npy"
@@ -100,6 +154,13 @@ def _named(layout: Layout, folder: Path, mode: Mode) -> Segments:
             try:
                 paths.append(path)
                 maps.append(_named_map(fd, path, shape, dtype, mode))
+                if name in looked_at:
+                    see_through(fd, maps[-1], HEADER, mode in ("w+", "r+"), repr(str(path)))
+                if mode in ("w+", "r+"):
+                    places[name] = Place(fd, HEADER, _nbytes(shape, dtype), repr(str(path)))
+                    if name in whole:
+                        # again at "r+", for a clock that was copied as a hole; what is longer is never all zeros
+                        places[name].reserve(0, None if mode == "w+" else min(HEADER, places[name].size))
             finally:
                 os.close(fd)
             arrays[name] = _view(maps[-1], HEADER, shape, dtype)
@@ -107,7 +168,7 @@ def _named(layout: Layout, folder: Path, mode: Mode) -> Segments:
         if mode == "w+":  # all of them new: nothing half made stays
             remove(paths)
         raise
-    return Segments(arrays, tuple(maps), tuple(paths))
+    return Segments(arrays, tuple(maps), tuple(paths), places, shared=bool(places))
 
 
 def _named_map(fd: int, path: Path, shape: tuple[int, ...], dtype: np.dtype[Any], mode: Mode) -> mmap.mmap:
@@ -121,30 +182,35 @@ def _named_map(fd: int, path: Path, shape: tuple[int, ...], dtype: np.dtype[Any]
         return _map(fd, size, mode)
 
 
-def _unnamed(layout: Layout, backend: Backend) -> Segments:
+def _together(layout: Layout, backend: Backend) -> Segments:
+    """All segments in one new map, of scratch or of memory."""
+    if not layout:
+        return NOTHING
     starts: dict[str, int] = {}
     end = 0
     for name, (shape, dtype) in layout.items():
         starts[name] = end + HEADER
         end = _page_up(end + HEADER + _nbytes(shape, dtype))
+    places: dict[str, Place] = {}
     with _refused(f"{backend} of {end} bytes cannot be made"):
-        mapped = _anonymous_map(end) if backend == "ram" else _scratch_map(end)
+        if backend == "ram":
+            mapped = _anonymous_map(end)
+        else:
+            fd = open_scratch()
+            try:
+                os.ftruncate(fd, end)
+                mapped = _map(fd, end, "w+")
+                for name, (shape, dtype) in layout.items():
+                    places[name] = Place(fd, starts[name], _nbytes(shape, dtype), "scratch")
+            finally:
+                os.close(fd)
     _stay_sparse(mapped)
     arrays = {name: _view(mapped, starts[name], shape, dtype) for name, (shape, dtype) in layout.items()}
-    return Segments(arrays, (mapped,), ())
+    return Segments(arrays, (mapped,), (), places)
 
 
 def _anonymous_map(size: int) -> mmap.mmap:
     return mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _NORESERVE)
-
-
-def _scratch_map(size: int) -> mmap.mmap:
-    fd = open_scratch()
-    try:
-        os.ftruncate(fd, size)
-        return _map(fd, size, "w+")
-    finally:
-        os.close(fd)
 
 
 @contextmanager
@@ -224,11 +290,9 @@ def read_header(fd: int, path: Path) -> tuple[tuple[int, ...], np.dtype[Any]]:
     try:
         if head[:8] != _MAGIC or int.from_bytes(head[8:10], "little") != room or len(head) != HEADER:
             raise ValueError("not a page-aligned .npy header")
-        fields = ast.literal_eval(head[10:].decode("ascii").strip())
-        shape = tuple(fields["shape"])
-        dtype = np.dtype(fields["descr"])
-        if fields["fortran_order"] or dtype.hasobject or not all(type(n) is int and n > 0 for n in shape):
-            raise ValueError(f"unusable header {fields!r}")
-    except (ValueError, SyntaxError, TypeError, KeyError, RecursionError, MemoryError, OverflowError) as error:
+        shape, fortran, dtype = npy_header.parsed(head[10:])
+        if fortran or 0 in shape:
+            raise ValueError(f"unusable header {head[10:].strip()!r:.200}")
+    except ValueError as error:
         raise WorldFormatError(f"{str(path)!r} is not a grid file of memfarm: {error}") from error
     return shape, dtype

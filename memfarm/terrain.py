@@ -22,8 +22,10 @@ from memfarm.octile import read_octile
 from memfarm.raster import SUFFIXES, load_raster, resample
 
 __all__ = [
+    "VERSION",
     "GroundOptions",
     "Terrain",
+    "completed",
     "flat",
     "from_elevation",
     "from_noise",
@@ -31,7 +33,11 @@ __all__ = [
     "from_raster",
     "from_recipe",
     "load",
+    "recipe_of",
 ]
+
+VERSION: Final = 1
+"""Of the ground that a recipe makes: raise it when the same recipe makes other bytes, and cached maps are made anew."""
 
 _LAND, _FOOD = 1, 2  # streams of one seed
 _ROUGHNESS: Final = 0.4  # hills to walk around rather than rubble
@@ -206,13 +212,18 @@ def load(source: str | os.PathLike[str], **arguments: Any) -> Terrain:
 
     arguments: those of that function. Raises TerrainError for another suffix, another name, or a file that is broken.
     """
+    return from_recipe({**arguments, **recipe_of(source)})
+
+
+def recipe_of(source: str | os.PathLike[str]) -> dict[str, Any]:
+    """The recipe of a file's ground, by its suffix. Raises TerrainError for one that no ground is read from."""
     suffix = Path(source).suffix.lower()
     kind = "octile" if suffix == ".map" else "raster" if suffix in SUFFIXES else None
     if kind is None:
         raise TerrainError(
             f"terrain is read from {', '.join(('.map', *SUFFIXES))}, got {str(source)!r}; save it as one of these"
         )
-    return from_recipe({**arguments, "kind": kind, "path": source})
+    return {"kind": kind, "path": source}
 
 
 def from_recipe(recipe: Mapping[str, Any]) -> Terrain:
@@ -224,20 +235,43 @@ def from_recipe(recipe: Mapping[str, Any]) -> Terrain:
     Raises TerrainError for an unknown kind or name, with the nearest right one, and for a missing one; ConfigError for
     a value that breaks its rule; and what the builder raises.
     """
+    kind, arguments = _checked(recipe)
+    try:
+        return _BUILDERS[kind](**arguments)
+    except MemoryError as error:
+        message = f"a terrain must fit the memory while it is made, got {error}; use a smaller shape"
+        raise TerrainError(message) from error
+
+
+def completed(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """The recipe with the default of every argument that it leaves out: equal ones make the same ground. A new dict.
+
+    Raises TerrainError as `from_recipe` does; values are not looked at.
+    """
+    kind, arguments = _checked(recipe)
+    defaults = _defaults(from_elevation) if _takes_ground(_BUILDERS[kind]) else {}
+    known = {name: value for name, value in defaults.items() if name in GroundOptions.__annotations__}
+    return {"kind": kind, **known, **_defaults(_BUILDERS[kind]), **arguments}
+
+
+def _checked(recipe: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """A recipe's kind and its arguments, which its builder knows, and all that it needs are there."""
     arguments = dict(recipe)
     kind = arguments.pop("kind", None)
     if not isinstance(kind, str) or kind not in _BUILDERS:
-        raise TerrainError(f"a recipe's kind must be a known one, got {kind!r}; {did_you_mean(str(kind), _BUILDERS)}")
+        nearest = did_you_mean(str(kind), _BUILDERS)
+        raise TerrainError(f"a recipe's kind must be a known one, got {kind!r:.80}; {nearest}")
     known = _arguments(_BUILDERS[kind])
     for name in arguments:
         if name not in known:
-            raise TerrainError(f"terrain of kind {kind!r} has no argument {name!r}; {did_you_mean(str(name), known)}")
+            nearest = did_you_mean(str(name), known)
+            raise TerrainError(f"terrain of kind {kind!r} has no argument {name!r:.80}; {nearest}")
     for name, required in known.items():
         if required and name not in arguments:
             raise TerrainError(f"terrain of kind {kind!r} needs {name!r}, got {sorted(arguments) or 'no arguments'}")
     if "path" in arguments and not isinstance(arguments["path"], str | os.PathLike):
-        raise TerrainError(f"a recipe's path must be a string, got {arguments['path']!r}")
-    return _BUILDERS[kind](**arguments)
+        raise TerrainError(f"a recipe's path must be a string, got {arguments['path']!r:.80}")
+    return kind, arguments
 
 
 _BUILDERS: Final[dict[str, Callable[..., Terrain]]] = {
@@ -252,8 +286,17 @@ def _arguments(builder: Callable[..., Terrain]) -> dict[str, bool]:
     """The names that a builder takes, and whether it needs them."""
     parameters = inspect.signature(builder).parameters.values()
     named = {p.name: p.default is p.empty for p in parameters if p.kind is not p.VAR_KEYWORD}
-    takes_ground = any(p.kind is p.VAR_KEYWORD for p in parameters)
-    return named | dict.fromkeys(GroundOptions.__annotations__ if takes_ground else (), False)
+    return named | dict.fromkeys(GroundOptions.__annotations__ if _takes_ground(builder) else (), False)
+
+
+def _takes_ground(builder: Callable[..., Terrain]) -> bool:
+    """Whether a builder hands `GroundOptions` on to `from_elevation`."""
+    return any(p.kind is p.VAR_KEYWORD for p in inspect.signature(builder).parameters.values())
+
+
+def _defaults(builder: Callable[..., Terrain]) -> dict[str, Any]:
+    parameters = inspect.signature(builder).parameters.values()
+    return {p.name: p.default for p in parameters if p.default is not p.empty}
 
 
 def _elevation(values: ArrayLike) -> NDArray[np.float32]:

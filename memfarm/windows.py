@@ -18,7 +18,6 @@ Int32s = NDArray[np.int32]
 PointColumn = tuple[int, Int32s, Int32s, Int32s, NDArray[np.float32], bool, Int32s | None]
 
 MOST_THREADS: Final = 256
-MOST_LAYERS: Final = 2**31 - 1
 GROUND: Final = frozenset({"OBSTACLES", "TERRAIN_COST", "VISIBILITY", "SELF_HP", "GOAL", *REMEMBERED})
 """What `mask_by_visibility` never hides: the ground itself, and the agent's own state and mind."""
 NOT_AT_THE_CENTRE: Final = frozenset({"ALLIES_HP"})
@@ -33,6 +32,10 @@ class Stored:
     lane: int
     channel: Channel
     copies: int = 1
+
+
+def _at_once(cut: Callable[..., None], *arguments: object) -> None:
+    cut(*arguments)
 
 
 class WindowCutter:
@@ -54,6 +57,7 @@ class WindowCutter:
         normalize: bool = False,
         mask_by_visibility: bool = False,
         sparse: SparseEvents | None = None,
+        whole: Callable[..., None] = _at_once,
     ) -> None:
         check_radius(radius)
         self._events = {name: sparse for name in channels if sparse is not None and name in sparse.names}
@@ -70,6 +74,7 @@ class WindowCutter:
         self._copies = copies
         self._shape = shape
         self._check_open = check_open
+        self._whole = whole  # calls what it is given until it was of one tick
         self._index = {name: index for index, name in enumerate(self.channels)}
         self._seen = [name for name in self.channels if name not in stored and name not in self._events]
         self._normalize = normalize
@@ -117,16 +122,16 @@ class WindowCutter:
             raise ChannelError(f"layers are of points, got layers of {sorted(layers)} and points of {sorted(points)}")
         columns = [self._point_column(name, parts, layers.get(name), count) for name, parts in points.items()]
         columns += [self._event_column(name, sparse) for name, sparse in self._events.items()]
-        self._plan.observe(copy, y, x, out, centre_columns, columns, threads)
+        self._whole(self._plan.observe, copy, y, x, out, centre_columns, columns, threads)
         return out
 
     def _point_column(self, name: str, parts: Points, layer: ArrayLike | None, count: int) -> PointColumn:
         if len(parts) != 4:
             raise ShapeError(f"points of {name} must be (copy, y, x, values), got {len(parts)} parts")
-        copies = self._copies if layer is None else MOST_LAYERS
+        copies = self._copies if layer is None else arrays.MOST_COPIES
         copy, y, x = arrays.cells(*parts[:3], copies=copies, shape=self._shape)
         values = arrays.numbers(name, parts[3], copy.shape, np.float32)
-        seen = None if layer is None else arrays.cells(layer, 0, 0, copies=MOST_LAYERS, shape=(1, 1))[0]
+        seen = None if layer is None else arrays.cells(layer, 0, 0, copies=arrays.MOST_COPIES, shape=(1, 1))[0]
         if seen is not None and len(seen) != count:
             raise ShapeError(f"the layers of {name} must be one a window, ({count},), got ({len(seen)},)")
         return self._column(name), copy, y, x, values, name in NOT_AT_THE_CENTRE, seen

@@ -3,34 +3,39 @@
 import functools
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeVar
 
-import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from memfarm import arrays, files, founding, layout, storage
+from memfarm import files, founding, layout, requests, snapshots
 from memfarm.channels import Channel
+from memfarm.clock import Clock
 from memfarm.config import MemmapConfig
 from memfarm.errors import (
-    ChannelError,
     ClosedError,
     ConfigError,
-    ReadOnlyError,
+    StorageError,
     WorldFormatError,
-    did_you_mean,
+    WorldLockedError,
 )
-from memfarm.events import Events, SparseEvents, check_sparse
+from memfarm.events import SparseEvents, check_sparse
 from memfarm.founding import Layers
-from memfarm.grid import ChannelGrid, How
+from memfarm.grid import ChannelGrid
+from memfarm.kept import Kept, serve
 from memfarm.managers import EnvironmentalGridManager, ResourceManager, TemporalGridManager
-from memfarm.manifest import FILE, GridEntry, Manifest
+from memfarm.manifest import FILE, Manifest
 from memfarm.memmap_manager import MemmapManager
-from memfarm.windows import WindowCutter, check_stored
+from memfarm.reserve import NO_ROOM
+from memfarm.windows import WindowCutter
+
+T = TypeVar("T")
 
 
-class World:
+class World(Kept):
     """Resources, environment and fields of `copies` worlds of one shape, on one clock.
 
     shape: (height, width) in cells; None: that of `terrain` or `map`.
@@ -39,6 +44,8 @@ class World:
     boundary: "wall" or "wrap". seed: kept in the manifest, for whoever made the world.
     terrain: layers for OBSTACLES, TERRAIN_COST, VISIBILITY, CAPACITY. map: a world folder whose environmental
         grid is mapped read-only instead, shared with every process that does the same.
+    map_mode: "c": this world may write that ground; what it writes is its own and never reaches the map. For worlds in
+        scratch or memory, which end with their process: `map_cache` gives them maps that somebody may clear away.
     channels: `{group: channels}` in place of the standard and the registered ones (`memfarm.channels`).
     sparse: temporal channels that are not stored: their events are seen in the tick they fall into, and the next.
     path: the folder to make and keep the world in; None: a new folder in `memmap.directory`, or scratch.
@@ -50,6 +57,9 @@ class World:
     Raises ConfigError, ChannelError, ShapeError, StorageError, WorldFormatError.
     """
 
+    _map_mode: files.Mode = "r"
+    _shared_map: "World | None"
+
     def __init__(
         self,
         shape: tuple[int, int] | None = None,
@@ -60,6 +70,7 @@ class World:
         boundary: layout.Boundary = "wall",
         terrain: Layers | None = None,
         map: str | os.PathLike[str] | None = None,  # noqa: A002 - the door's own word
+        map_mode: Literal["r", "c"] = "r",
         channels: Mapping[str, Sequence[Channel]] | None = None,
         sparse: Sequence[Channel] = (),
         path: str | os.PathLike[str] | None = None,
@@ -75,8 +86,11 @@ class World:
             "boundary": boundary,
             "terrain": terrain,
             "map": None if map is None else Path(map).absolute(),
+            "map_mode": map_mode,
             "sparse": tuple(sparse),
         }
+        founding.check_map_mode(map_mode, map, path, memmap)
+        self._map_mode = map_mode
         there = None
         if memmap.mode != "w+":
             path = founding.existing_folder(path, memmap, terrain)
@@ -101,19 +115,36 @@ class World:
                     self.environmental.set(layer, values)
             if folder is not None:
                 self._write_manifest(folder)
+        except WorldLockedError:  # somebody was faster: the folder is theirs
+            raise
         except BaseException:
+            self._made.close()
             if folder is not None:  # new and ours: nothing half made stays
                 shutil.rmtree(folder)
             raise
 
     @classmethod
-    def open(cls, path: str | os.PathLike[str], mode: files.Mode = "r", *, sparse: Sequence[Channel] = ()) -> "World":
+    def open(
+        cls,
+        path: str | os.PathLike[str],
+        mode: files.Mode = "r",
+        *,
+        sparse: Sequence[Channel] = (),
+        recover: bool = False,
+    ) -> "World":
         """Open the world in folder `path`: "r" to read, "r+" to go on, "c" for writes that are never kept.
 
+        A reader may come and go beside a running writer: its clock follows, and each read (up to a rectangle of
+        256 x 256, or a batch of windows) is of one tick. What is larger: `request_snapshot`.
         sparse: as at its making; of them nothing was stored.
-        A reader's clock stands at the tick it found. Raises WorldFormatError where the folder holds no world that
-        this version reads, or a truncated one.
+        recover: with "r+", where the writer died inside a step, go back to the last snapshot and open that.
+
+        Raises WorldFormatError where the folder holds no world that this version reads, or a truncated one;
+        WorldLockedError where "r+" or "c" finds a writer; DirtyWorldError where the writer died inside a step;
+        TornReadError where a running writer leaves no room to read.
         """
+        if recover and mode != "r+":
+            raise ConfigError(f"recover=True puts another state in the world's place and needs mode='r+', got {mode!r}")
         if mode == "w+":
             raise ConfigError("World.open reads a world that exists; make a new one with World(shape, path=...)")
         world = cls.__new__(cls)
@@ -121,10 +152,10 @@ class World:
         manifest = Manifest.read(Path(path))
         check_sparse(sparse, [name for entry in manifest.grids.values() for name in entry.names()])
         world.sparse = SparseEvents(sparse, manifest.shape, manifest.copies)
-        world._setup(Path(path).absolute(), manifest, MemmapConfig(mode=mode))
+        world._setup(Path(path).absolute(), manifest, MemmapConfig(mode=mode), recover)
         return world
 
-    def _setup(self, folder: Path | None, manifest: Manifest, memmap: MemmapConfig) -> None:
+    def _setup(self, folder: Path | None, manifest: Manifest, memmap: MemmapConfig, recover: bool = False) -> None:
         self.shape: tuple[int, int] = manifest.shape
         self.copies: int = manifest.copies
         self.boundary: layout.Boundary = manifest.boundary
@@ -137,8 +168,22 @@ class World:
         for group, entry in manifest.grids.items():
             if memmap.mode != "w+" and entry.backend == "ram":
                 raise WorldFormatError(f"the {group} of {str(folder)!r} were kept in memory and are gone; make it anew")
-        self._clock = self._make_clock()
-        self.tick: int = self._read_clock(manifest)
+        self._made = ExitStack()  # closes what there is already where the rest fails
+        self._clock = Clock(folder, memmap.mode, min(entry.last_tick() for entry in manifest.grids.values()), recover)
+        self._guard = self._clock.guard
+        self._made.callback(self._clock.close)
+        try:
+            self._fill(folder, manifest, memmap)
+        except BaseException:
+            self._made.close()
+            raise
+
+    def _fill(self, folder: Path | None, manifest: Manifest, memmap: MemmapConfig) -> None:
+        """Make or open what the clock belongs to."""
+        if folder is not None and memmap.mode != "w+":
+            if not self.sparse.names:
+                self.sparse = SparseEvents(snapshots.sparse_channels(folder), self.shape, self.copies)
+            snapshots.load_events(folder, self.tick, self.sparse, memmap.mode)
         self._manager = MemmapManager(
             self.shape,
             copies=self.copies,
@@ -146,14 +191,23 @@ class World:
             boundary=self.boundary,
             folder=folder,
             tick=self.tick,
+            guard=self._guard,
         )
+        self._made.callback(self._manager.close_all, delete=False)
         self._make_groups(manifest)
         self._link_capacities()
         owned = self.path is not None or any(grid.owned for grid in self.grids.values())
         self._owner = os.getpid() if memmap.mode in ("w+", "r+") and owned else None
 
+        if folder is not None and self._owned():
+            files.remove([*requests.leftovers(folder), folder / files.MARK])
+            if memmap.delete_on_close:
+                files.mark_to_delete(folder)
+            self._guard.at_rest = functools.partial(serve, weakref.ref(self))
+
     def _make_groups(self, manifest: Manifest) -> None:
-        self._shared_map = None if self._map is None else World.open(self._map, "r")
+        manifest.check_map(self.path)
+        self._shared_map = None if self._map is None else World.open(self._map, self._map_mode)
         shared = None if self._shared_map is None else self._shared_map.environmental.grid
         if shared is not None and (shared.shape, shared.boundary) != (self.shape, self.boundary):
             raise ConfigError(
@@ -168,36 +222,21 @@ class World:
         self.temporal.on_world_clock = True
         managers = (self.resources, self.environmental, self.temporal)
         self.grids: dict[str, ChannelGrid] = {manager.group: manager.grid for manager in managers}
+        self._whole = self._guard.whole if self._shared_map is None else self._of_one_tick
         self._home = {name: grid for grid in self.grids.values() for name in grid.names}
         self.channels: dict[str, Channel] = {c.name: c for grid in self.grids.values() for c in grid.channels}
 
-    def _make_clock(self) -> storage.Segments:
-        """int64 `(8,)`: the tick, the sequence number of writes, and room."""
-        segments = {"clock": ((8,), np.dtype(np.int64))}
-        return storage.make(segments, "ram" if self.path is None else "memmap", self.path, self._memmap.mode)
-
-    def _read_clock(self, manifest: Manifest) -> int:
-        tick, last = int(self._clock.arrays["clock"][0]), min(entry.last_tick() for entry in manifest.grids.values())
-        if not 0 <= tick <= last:
-            raise WorldFormatError(f"the clock of {str(self.path)!r} must stay in [0, {last}], got {tick}")
-        return tick
+    def _of_one_tick(self, read: Callable[..., T], *args: Any) -> T:
+        """`Guard.whole` of this world and of the one whose ground it sees, each at a tick of its own."""
+        if self._shared_map is None:
+            return self._guard.whole(read, *args)
+        return self._guard.whole(self._shared_map.in_one_tick, read, *args)
 
     def _link_capacities(self) -> None:
         for grid in self.grids.values():
             for channel in grid.channels:
                 if isinstance(channel.capacity, str):
                     grid.link(channel.name, self.grid_of(channel.capacity))
-
-    @property
-    def closed(self) -> bool:
-        return self._closed
-
-    def check_open(self) -> None:
-        """Raise ClosedError after `close()`, and in a forked child of the process that writes the world."""
-        if self._closed:
-            raise ClosedError("this world is closed; make or open it again")
-        if self._owner is not None and self._owner != os.getpid():
-            raise ClosedError(f"this world belongs to process {self._owner}; make or open one in this process")
 
     def flush(self) -> None:
         """Write a named world's changed pages and its manifest to the disk."""
@@ -210,9 +249,37 @@ class World:
             self._clock.flush()
             self._write_manifest(self.path)
 
-    def _owned(self) -> bool:
-        """Whether this process is the one that may write the files."""
-        return self._owner == os.getpid()
+    def fork(self) -> "World":
+        """A new world, in scratch or memory, that holds what this one holds now; neither sees what the other does."""
+        self.check_open()
+        ground = "environmental" if self.ground_is_shared else None
+        world = World(
+            self.shape,
+            copies=self.copies,
+            memmap=MemmapConfig(
+                dtype={group: grid.dtype for group, grid in self.grids.items()},
+                use_for_resources=self.resources.has_memmap,
+                use_for_environmental=self.environmental.has_memmap,
+                use_for_temporal=self.temporal.has_memmap,
+            ),
+            seed=self.seed,
+            boundary=self.boundary,
+            map=self._map if self.ground_is_shared else None,
+            map_mode="c" if self._map_mode == "c" and self.ground_is_shared else "r",
+            channels={group: grid.channels for group, grid in self.grids.items() if group != ground},
+            sparse=self.sparse.channels,
+        )
+        for group, grid in self.grids.items():
+            if group != ground:
+                world.grids[group].hold_as(grid)
+        world.sparse.set_state(self.sparse.state())
+        world.set_tick(self.tick)
+        return world
+
+    def set_tick(self, tick: int) -> None:
+        """Put the clock where it stood in a state that is being put back, see `memfarm.states`."""
+        with self._guard.writing():
+            self._guard.tick = tick
 
     def close(self) -> None:
         """Flush and let go; files of a named world stay unless `memmap.delete_on_close`. Twice is fine."""
@@ -221,30 +288,21 @@ class World:
         self._closed = True
         try:
             if self.path is not None and self._owned() and self._memmap.delete_on_close:
-                files.remove([*self._clock.paths, self.path / FILE])
+                asked = requests.leftovers(self.path)
+                mine = (snapshots.LAST, files.MARK, FILE)
+                files.remove([*self._clock.paths, *asked, *(self.path / name for name in mine)])
             else:
                 self._flush()
+        except StorageError as error:
+            if error.errno not in NO_ROOM:
+                raise
+            # no room for a new manifest: the old one is right but for the tick, which is the clock's to say
         finally:
-            self._clock = storage.NOTHING
             self._cutters.clear()
             self._manager.close_all()
+            self._clock.close()  # the lock last: what others find is whole and closed
             if self._shared_map is not None:
                 self._shared_map.close()
-
-    def _write_manifest(self, folder: Path) -> None:
-        grids = {
-            group: GridEntry.of(grid.channels, grid.copies, grid.dtype, grid.backend)
-            for group, grid in self.grids.items()
-        }
-        Manifest(
-            shape=self.shape,
-            copies=self.copies,
-            boundary=self.boundary,
-            seed=self.seed,
-            tick=self.tick,
-            map=self._map,
-            grids=grids,
-        ).write(folder)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """A named world travels as its path, opened to read; a scratch world as its recipe, made anew."""
@@ -260,15 +318,11 @@ class World:
         self._check_writable("a tick")
         grids = (self.resources.grid, self.temporal.grid)
         tick = max(grid.later(ticks) for grid in grids)  # refused before the first one moves
-        for grid in grids:
-            grid.advance(ticks)
-        self.sparse.advance(ticks)
-        self.tick = tick
-        self._clock.arrays["clock"][0] = tick
-
-    def _check_writable(self, what: str) -> None:
-        if not self.resources.grid.writable:
-            raise ReadOnlyError(f"a world opened with mode='r' stands still, got {what}; open it with 'r+' or 'c'")
+        with self._guard.writing():
+            for grid in grids:
+                grid.advance(ticks)
+            self.sparse.advance(ticks)
+            self._guard.tick = tick
 
     def reset(self, copies: ArrayLike | None = None) -> None:
         """Empty fields and refill resources of `copies` (indices or bool mask; None: all); the ground stays.
@@ -276,112 +330,18 @@ class World:
         Costs one increment a copy, whatever the world measures.
         """
         self.check_open()
-        self.temporal.grid.reset(copies)  # first: it is refused where a field is somebody's capacity
-        self.resources.grid.reset(copies)
-        self.sparse.reset(copies)
-
-    def grid_of(self, name: str) -> ChannelGrid:
-        """The grid that stores channel `name`."""
-        if name not in self._home:
-            raise ChannelError(f"there is no stored channel {name!r}; {did_you_mean(name, self._home)}")
-        return self._home[name]
-
-    def gather(self, name: str, copy: ArrayLike, y: ArrayLike, x: ArrayLike) -> NDArray[Any]:
-        """The values `(N,)` of one channel at the cells `(copy, y, x)`, in the channel's units."""
-        grid, where = self._cells(name, copy, y, x)
-        return grid.gather(name, *where)
-
-    def scatter(
-        self,
-        name: str,
-        copy: ArrayLike,
-        y: ArrayLike,
-        x: ArrayLike,
-        values: ArrayLike,
-        how: How = "set",
-        low: float | None = None,
-        high: float | None = None,
-    ) -> None:
-        """Write `values` `(N,)` into one channel at the cells; see `ChannelGrid.scatter`."""
-        grid, where = self._cells(name, copy, y, x)
-        grid.scatter(name, *where, values, how, low, high)
-
-    def take(self, name: str, copy: ArrayLike, y: ArrayLike, x: ArrayLike, amount: ArrayLike) -> NDArray[np.float64]:
-        """Take up to `amount` `(N,)` at the cells, in batch order; what was really taken, float64 `(N,)`."""
-        grid, where = self._cells(name, copy, y, x)
-        return grid.take(name, *where, amount)
-
-    def _cells(
-        self, name: str, copy: ArrayLike, y: ArrayLike, x: ArrayLike
-    ) -> tuple[ChannelGrid, tuple[ArrayLike, ArrayLike, ArrayLike]]:
-        """The grid of a channel, and the cells as that grid counts its copies: it checks them."""
-        self.check_open()
-        grid = self.grid_of(name)
-        if grid.copies == self.copies:
-            return grid, (copy, y, x)
-        copy, y, x = arrays.cells(copy, y, x, copies=self.copies, shape=self.shape)
-        return grid, (np.zeros_like(copy), y, x)
-
-    def windows(
-        self, channels: Sequence[str], radius: int, *, normalize: bool = True, mask_by_visibility: bool = False
-    ) -> WindowCutter:
-        """A WindowCutter over any of the world's channels (and those that callers hand in: see WindowCutter).
-
-        normalize: values as shares of each channel's range, in [0, 1]. mask_by_visibility: what lies in a cell is
-        scaled by the cell's VISIBILITY.
-        """
-        self.check_open()
-        stored = {name: place for grid in self.grids.values() for name, place in grid.stored().items()}
-        return WindowCutter(
-            stored,
-            channels,
-            radius,
-            copies=self.copies,
-            shape=self.shape,
-            check_open=self.check_open,
-            normalize=normalize,
-            mask_by_visibility=mask_by_visibility,
-            sparse=self.sparse,
-        )
-
-    def observe(
-        self,
-        copy: ArrayLike,
-        y: ArrayLike,
-        x: ArrayLike,
-        radius: int,
-        channels: Sequence[str] | None = None,
-        out: NDArray[np.float32] | None = None,
-        normalize: bool = False,
-    ) -> NDArray[np.float32]:
-        """The windows around the cells: float32 `(N, S, S, C)`, S = 2 * radius + 1; every stored channel where None."""
-        key = (tuple(self.channels) if channels is None else tuple(channels), radius, normalize)
-        check_stored(key[0])
-        if key not in self._cutters:
-            self._cutters[key] = self.windows(key[0], radius, normalize=normalize)
-        return self._cutters[key](copy, y, x, out)
-
-    def set_environmental_layer(self, name: str, values: ArrayLike) -> None:
-        """Set a whole layer of the ground to `values` `(height, width)`, for all copies."""
-        self.check_open()
-        self.environmental.set(name, values)
-
-    def deposit_temporal_events(self, name: str, events: Events, copy: ArrayLike = 0, accumulate: bool = True) -> None:
-        """Leave `(y, x, value)` events in a temporal channel, stored or sparse, up to its highest value.
-
-        events: arrays `(y, x, value)`, or a sequence of such triples; values 0 or more. copy: the world, or one an
-        event `(N,)`. accumulate: add to what is there (False: the larger of both stays).
-        """
-        self.check_open()
-        if name in self.sparse.names:
-            self._check_writable("an event")
-            self.sparse.deposit(name, events, copy, accumulate)
-        else:
-            self.temporal.deposit(name, events, accumulate, self.temporal.channel(name).high, copy)
+        self._check_writable("a reset")
+        with self._guard.writing():
+            self.temporal.grid.reset(copies)  # first: it is refused where a field is somebody's capacity
+            self.resources.grid.reset(copies)
+            self.sparse.reset(copies)
 
     def info(self) -> dict[str, Any]:
         """What the world is and holds, JSON-able: shape, clock, channels and laws, tiles written, bytes."""
         self.check_open()
+        return self.in_one_tick(self._info)
+
+    def _info(self) -> dict[str, Any]:
         grids = {group: grid.info() for group, grid in self.grids.items()}
         return {
             "path": None if self.path is None else str(self.path),

@@ -30,6 +30,7 @@ def private_temp_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pa
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TMPDIR", str(folder))
         patch.delenv("MEMFARM_SCRATCH", raising=False)
+        patch.setenv("MEMFARM_CACHE", str(tmp_path_factory.mktemp("cache")))
         patch.setattr(tempfile, "tempdir", str(folder))
         yield folder
 

@@ -253,7 +253,7 @@ def test_a_named_memory_is_kept_unless_deleted(world: World, tmp_path: Path, del
     memory = AgentMemory(world, 2, overview=(4, 4), memmap=config)
     assert memory.path is not None
     assert memory.path.parent == tmp_path
-    assert {file.suffix for file in memory.path.iterdir()} == {".npy"}
+    assert {file.suffix for file in memory.path.iterdir()} == ({".npy", ".json"} if delete else {".npy"})
     memory.close()
     memory.close()
     assert memory.closed

@@ -16,7 +16,7 @@ import typer
 from typer.testing import CliRunner
 
 ROOT = Path(__file__).parents[1]
-BASELESS = {"clock-writes"}  # a count that needs none
+BASELESS = {"clock-writes", "shards-supersuit"}  # a count that needs none; what need not be installed
 
 
 @pytest.fixture(scope="module")
@@ -89,6 +89,13 @@ def test_every_figure_has_its_row_and_its_id(quick: SimpleNamespace) -> None:
         "step-pettingzoo[48-n8]",
         "memory-untouched[64]",
         "memory-written[64]",
+        "sharing[128-w2]",
+        "rollout-memory[n8-t4]",
+        "rollout-read[n8-t4]",
+        "shards[48-n32]",
+        "shards-async[32-n3]",
+        "shards-supersuit[48-n8]",
+        "shards-halves[48-n32]",
     ]
 
 

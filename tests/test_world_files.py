@@ -24,7 +24,7 @@ from memfarm.world import World
 
 SHAPE = (20, 37)
 FILES = [
-    *("clock.npy", "world.json"),
+    *("clock.npy", "lock", "world.json"),
     *(f"{group}{part}.npy" for group in GROUPS for part in ("", ".copies", ".stamps")),
 ]
 

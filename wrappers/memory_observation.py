@@ -1,7 +1,8 @@
 """MemoryObservation: what every agent remembers of the world, beside what it sees of it now."""
 
+import functools
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import numpy as np
 from gymnasium.spaces import Dict
@@ -10,9 +11,10 @@ from numpy.typing import NDArray
 
 from memfarm.errors import ConfigError
 from memfarm.memory import DEFAULT_MEMORY, AgentMemory
+from memfarm.stateful import Saved, Whole
 from memfarm.windows import check_radius
 from memfarm.wrappers.unit_box import UnitBox
-from memfarm.wrappers.window_observation import WindowObservation, answer_on_final, inhabited
+from memfarm.wrappers.window_observation import WindowObservation, answer_on_final, inhabited, saved
 
 if TYPE_CHECKING:
     _Wrapper = VectorWrapper[Any, Any, Any, Any, NDArray[Any]]
@@ -22,7 +24,7 @@ else:
 Observation = dict[str, Any]
 
 
-class MemoryObservation(_Wrapper):
+class MemoryObservation(Saved, _Wrapper):
     """Makes observations dicts: the agents' windows, and what they remember of the world in this life.
 
     env: a `WindowObservation`; anything else with a world and agents is wrapped in one, with its defaults.
@@ -62,6 +64,7 @@ class MemoryObservation(_Wrapper):
         if not channels:
             raise ConfigError("channels must be one or more names, got none; leave the wrapper out")
         windows.remember(channels, overview)
+        self._overview: Final = overview
         super().__init__(windows)
         self.memory_radius: Final = windows.radius if radius is None else radius
         self._core: Final = inhabited(windows)
@@ -101,17 +104,52 @@ class MemoryObservation(_Wrapper):
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Reset the environment; the first observation and its infos."""
+        buffers = self._buffers()
         windows, infos = self.env.reset(seed=seed, options=options)
-        return self._beside(windows), infos
+        return self._beside(windows, *buffers), infos
 
     def step(self, actions: Any) -> tuple[Any, NDArray[Any], NDArray[Any], NDArray[Any], dict[str, Any]]:
         """Step the environment with `actions`, an array or a tensor; the observation after it, the rest as it is."""
+        buffers = self._buffers()
         windows, rewards, terminations, truncations, infos = self.env.step(actions)
-        return self._beside(windows), rewards, terminations, truncations, infos
+        return self._beside(windows, *buffers), rewards, terminations, truncations, infos
 
     def write_next_to(self, buffer: Any) -> None:
         """Have the next reset or step cut its windows into `buffer`: see `WindowObservation.write_next_to`."""
         self.env.write_next_to(buffer)
+
+    def whole(self) -> Whole:
+        """What a state is made of: the environment's, and what its agents remember."""
+        return self.env.whole()
+
+    def resume(self) -> None:
+        """Owe no answer of a step before."""
+        self.env.resume()
+
+    def look(self) -> tuple[Any, dict[str, Any]]:
+        """The observation and infos of this moment."""
+        buffers = self._buffers()
+        windows, infos = self.env.look()
+        return self._beside(windows, *buffers), infos
+
+    def clone(self) -> Self:
+        """A new environment of windows and memories in the same state, see `GridEnv.clone`."""
+        core = saved(self._core).clone()
+        try:
+            windows = self.env.around(core)
+            clone = type(self)(windows, self.memory_radius, self.env.remembered, overview=self._overview)
+            clone.whole().copy(self.whole(), "memory")
+        except BaseException:
+            core.close()
+            raise
+        return clone
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the recipe: the copy is a new environment, to be reset."""
+        make = functools.partial(
+            type(self), radius=self.memory_radius, channels=self.env.remembered, overview=self._overview
+        )
+        return (make, (self.env,))
 
     def final_observations(self, rows: NDArray[np.integer[Any]]) -> list[Observation]:
         """The observation of each agent at index `rows` `(M,)`, where it is now, in their order; memory of its own."""
@@ -127,14 +165,18 @@ class MemoryObservation(_Wrapper):
             parts["overview"] = self._cut(self._overviews.hand_out_fresh(square))
         return [dict(zip(parts, row, strict=True)) for row in zip(*parts.values(), strict=True)]
 
-    def _beside(self, windows: Any) -> Observation:
+    def _buffers(self) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+        """What memory and overview are written into: had before the step, which a full disk then finds undone."""
+        return self._memories.buffer(), None if self._overviews is None else self._overviews.buffer()
+
+    def _beside(
+        self, windows: Any, around: NDArray[np.float32], square: NDArray[np.float32] | None
+    ) -> Observation:
         """`windows` with the memories of all agents, which have seen them."""
         agents = self._core.agents
-        around = self._memories.buffer()
         self.memory.observe(self._everyone, agents.y, agents.x, self.memory_radius, out=around)
         observation = {"window": windows, "memory": self._memories.hand_out(around)}
-        if self._overviews is not None:
-            square = self._overviews.buffer()
+        if self._overviews is not None and square is not None:
             self.memory.overview(self._everyone, square)
             observation["overview"] = self._cut(self._overviews.hand_out(square))
         return observation

@@ -56,7 +56,8 @@ class Recollection:
         self._shown: Final = shown
         self._visibility: Final = self._columns.index("VISIBILITY") if masked else None
         self._radius: Final = radius
-        self._life: Final = np.array(agents.life)
+        self.life: Final = np.array(agents.life)
+        self.anew = False  # whether a seed has just begun everything: it then rounds as in a new environment
         self.memory: Final = AgentMemory(
             world, len(agents.life), names, gamma_known=gamma_known, overview=overview, memmap=memmap
         )
@@ -66,14 +67,21 @@ class Recollection:
 
         windows: `(N or M, S, S, C)` as they were just cut, with what there is to see of LANDMARKS; written in place.
         """
-        reborn = agents.life != self._life
+        reborn = agents.life != self.life
         if reborn.any():
-            self.memory.forget(reborn)
-            self._life[reborn] = agents.life[reborn]
-        index = np.arange(len(self._life), dtype=np.int32) if rows is None else rows.astype(np.int32)
+            self.memory.forget(None if self.anew and reborn.all() else reborn)
+            self.life[reborn] = agents.life[reborn]
+        self.anew = False
+        index = np.arange(len(self.life), dtype=np.int32) if rows is None else rows.astype(np.int32)
         y, x = agents.y[index], agents.x[index]
         seen = None if self._visibility is None else windows[..., self._visibility] > 0.0
         self.memory.see(index, y, x, windows, self._columns, seen)
+        self.show(windows, index, y, x)
+
+    def show(
+        self, windows: NDArray[np.float32], index: NDArray[np.int32], y: NDArray[np.int32], x: NDArray[np.int32]
+    ) -> None:
+        """Fill in what the agents at `index`, who stand at (y, x), remember; nobody sees anything new."""
         if not self._shown:
             return
         step = max(1, _TOGETHER // (self._radius * 2 + 1) ** 2)

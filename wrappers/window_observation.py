@@ -1,8 +1,9 @@
 """WindowObservation: every agent sees the window of the world around it, as one torch tensor or NumPy array."""
 
+import functools
 import weakref
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, cast
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, Self, cast
 
 import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
@@ -11,14 +12,17 @@ from numpy.typing import NDArray
 from memfarm import arrays
 from memfarm.channels import REMEMBERED, expand
 from memfarm.config import MemmapConfig
-from memfarm.errors import ConfigError
+from memfarm.errors import ConfigError, StorageError
 from memfarm.memory import AgentMemory
+from memfarm.stateful import Saved, Whole
 from memfarm.windows import WindowCutter, check_radius
 from memfarm.world import World
 from memfarm.wrappers.buffers import Buffers
 from memfarm.wrappers.company import Company
 from memfarm.wrappers.mapped_buffers import empty, make_buffers
+from memfarm.wrappers.memory_state import MemoryState
 from memfarm.wrappers.recollection import Recollection
+from memfarm.wrappers.unfinished import Unfinished
 from memfarm.wrappers.unit_box import UnitBox
 
 if TYPE_CHECKING:
@@ -75,7 +79,7 @@ class _Arrays:
         return actions
 
 
-class WindowObservation(_Wrapper):
+class WindowObservation(Saved, _Wrapper):
     """Replaces a vector environment's observations by the agents' windows, cut in one compiled call.
 
     env: any vector environment whose `unwrapped` has a `world` (`memfarm.world.World`) and `agents` (`Agents`).
@@ -144,20 +148,45 @@ class WindowObservation(_Wrapper):
         self._kind: Final = (tensor, str(device), str(dtype).removeprefix("torch."), copy, mapped_above)
         self._outlet: Final = self.another_outlet(self._shape)
         self._next: NDArray[np.float32] | None = None
+        self._unfinished: Final = Unfinished()
+        self._begun: dict[str, Any] | None = None  # infos of a reset whose windows are still owed
         single = self.another_space(self._shape[1:])
         self.single_observation_space = single
         self.observation_space = UnitBox((env.num_envs, *single.shape), single.dtype)
         answer_on_final(core, self.final_windows, self.metadata)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        """Reset the environment; the first windows and its infos."""
-        _, infos = self.env.reset(seed=seed, options=options)
-        return self._observe(), infos
+        """Reset the environment; the first windows and its infos.
+
+        Where the disk is full (StorageError) the same reset, with room, begins the same episode.
+        """
+        self._unfinished.drop()
+        again = seed is None and not options
+        infos = self._begun if again and self._begun is not None else self.env.reset(seed=seed, options=options)[1]
+        self._begun = infos
+        self._catch_up()
+        if self._recollection is not None and seed is not None:
+            self._recollection.anew = True
+        windows = self._observe()
+        self._begun = None
+        return windows, infos
 
     def step(self, actions: Any) -> tuple[Any, NDArray[Any], NDArray[Any], NDArray[Any], dict[str, Any]]:
-        """Step the environment with `actions`, an array or a tensor; the windows after it, and the rest as it is."""
-        _, rewards, terminations, truncations, infos = self.env.step(self._outlet.actions(actions))
-        return self._observe(), rewards, terminations, truncations, infos
+        """Step the environment with `actions`, an array or a tensor; the windows after it, and the rest as it is.
+
+        Where the disk is full (StorageError) the step has not happened, or, where only what agents remember found no
+        room, its answer is still owed: with room the same actions give it, others are refused (ActionError).
+        """
+        actions, self._begun = self._outlet.actions(actions), None
+        taken = self._unfinished.resume(actions) if self._unfinished else self.env.step(actions)
+        try:
+            windows = self._observe()
+        except StorageError:  # no room for what agents remember
+            self._unfinished.owe(actions, taken)
+            raise
+        self._unfinished.drop()
+        _, rewards, terminations, truncations, infos = taken
+        return windows, rewards, terminations, truncations, infos
 
     def write_next_to(self, buffer: Any) -> None:
         """Have the next reset or step cut its windows into `buffer`, a slot of a rollout say, without a copy.
@@ -172,6 +201,63 @@ class WindowObservation(_Wrapper):
 
             buffer = memory_of(buffer, self._shape)
         self._next = arrays.output(buffer, self._shape)
+
+    def whole(self) -> Whole:
+        """What a state is made of: the environment's, and what its agents remember."""
+        whole: Whole = saved(self._core).whole()
+        self._catch_up()
+        return whole if self._recollection is None else whole.with_more(memory=MemoryState(self._recollection))
+
+    def resume(self) -> None:
+        """Owe no answer of a step before."""
+        self._unfinished.drop()
+
+    def look(self) -> tuple[Any, dict[str, Any]]:
+        """The windows and infos of this moment; in `write_next_to`'s buffer, if there is one."""
+        self._unfinished.drop()  # a state may have been put back
+        self._begun = None
+        _, infos = saved(self._core).look()
+        return self._observe(see=False), infos
+
+    def clone(self) -> Self:
+        """A new environment of windows in the same state, see `GridEnv.clone`."""
+        core = saved(self._core).clone()
+        try:
+            clone = self.around(core)
+            if self._recollection is not None:
+                clone.whole().copy(self.whole(), "memory")
+        except BaseException:
+            core.close()
+            raise
+        return clone
+
+    def around(self, env: VectorEnv[Any, Any, Any]) -> Self:
+        """A wrapper like this one around another environment."""
+        clone = self._maker()(env)
+        if self._also or self._overview is not None:
+            clone.remember(self._also, self._overview)
+        return clone
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the recipe: the copy is a new environment, to be reset."""
+        return (self._maker(), (self.env,))
+
+    def _maker(self) -> Callable[..., Self]:
+        tensor, device, dtype, copy, mapped_above = self._kind
+        return functools.partial(
+            type(self),
+            radius=self.radius,
+            channels=self.channels,
+            tensor="torch" if tensor == "torch" else "numpy",
+            device=device,
+            dtype=dtype,
+            mask_by_visibility=self._mask_by_visibility,
+            copy=copy,
+            threads=self._threads,
+            gamma_known=self._gamma_known,
+            memmap=self._memmap,
+            mapped_above=mapped_above,
+        )
 
     def close(self, **kwargs: Any) -> None:
         """Close the environment; observations already handed out stay."""
@@ -212,6 +298,11 @@ class WindowObservation(_Wrapper):
             raise
 
     @property
+    def remembered(self) -> tuple[str, ...]:
+        """The channels that `remember` was told of."""
+        return self._also
+
+    @property
     def memory(self) -> AgentMemory | None:
         """What the agents remember; None where they remember nothing."""
         return None if self._recollection is None else self._recollection.memory
@@ -220,24 +311,32 @@ class WindowObservation(_Wrapper):
         if self._recollection is not None:
             self._recollection.close()
 
-    def _observe(self) -> Any:
+    def _observe(self, see: bool = True) -> Any:
         windows = self._outlet.buffer() if self._next is None else self._next
-        self._cut(windows)
+        self._cut(windows, see=see)
         self._next = None
         return self._outlet.hand_out(windows)
 
-    def _cut(self, out: NDArray[np.float32], rows: NDArray[np.integer[Any]] | None = None) -> None:
-        """Cut the windows of all agents, or of those at index `rows` `(M,)`, into `out` `(N or M, S, S, C)`."""
+    def _catch_up(self) -> None:
         if self._core.world is not self._world:
             self._world, self._cutter = self._plan()
+
+    def _cut(self, out: NDArray[np.float32], rows: NDArray[np.integer[Any]] | None = None, see: bool = True) -> None:
+        """Cut the windows of all agents, or of those at index `rows` `(M,)`, into `out` `(N or M, S, S, C)`.
+
+        see: whether the agents see them now; otherwise they have.
+        """
+        self._catch_up()
         agents = self._core.agents
         sight = self._company.sight(agents, rows)
         copy, y, x = agents.copy, agents.y, agents.x
         if rows is not None:
             copy, y, x = copy[rows], y[rows], x[rows]
         self._cutter(copy, y, x, out, sight.centres, sight.points, self._threads, sight.layers)
-        if self._recollection is not None:
+        if self._recollection is not None and see:
             self._recollection.fill(out, agents, rows)
+        elif self._recollection is not None:
+            self._recollection.show(out, np.arange(len(out), dtype=np.int32), y, x)
 
     def final_windows(self, rows: NDArray[np.integer[Any]]) -> Any:
         """The windows of the agents at index `rows` `(M,)`, where they are now, in their order; memory of its own."""
@@ -282,6 +381,13 @@ def _forget(core: "weakref.ref[Any]", answer: object) -> None:
     env = core()
     if env is not None and env.on_final is answer:
         env.on_final = None
+
+
+def saved(core: object) -> Any:
+    """The core, if it can be saved and copied. Raises ConfigError."""
+    if not isinstance(core, Saved):
+        raise ConfigError(f"only an environment with a state is saved or copied, got {type(core).__name__}")
+    return core
 
 
 def inhabited(env: object) -> Inhabited:

@@ -1,7 +1,7 @@
 """The PettingZoo door: many agents in one world, spoken to by name."""
 
 import functools
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, Self
 
 import numpy as np
 from gymnasium import logger, spaces
@@ -11,21 +11,23 @@ from pettingzoo import ParallelEnv
 
 from memfarm.envs.base import Config, GridEnv
 from memfarm.envs.doors.arguments import configure, world_options
-from memfarm.envs.doors.perception import Observation, each, perceive
+from memfarm.envs.doors.perception import Observation, Perception, core_of, each, perceive
 from memfarm.envs.doors.screen import Screen
 from memfarm.envs.options import checked_count, checked_render_mode
 from memfarm.errors import ActionError, did_you_mean
 from memfarm.events import Events
+from memfarm.stateful import Saved, Whole
 from memfarm.world import World
 
 Infos = dict[str, dict[str, Any]]
 
 
-class ParallelGridEnv(ParallelEnv):  # type: ignore[misc]  # pettingzoo has no types
+class ParallelGridEnv(Saved, ParallelEnv):  # type: ignore[misc]  # pettingzoo has no types
     """Many agents in one world, as a PettingZoo ParallelEnv; subclass it with an `environment`.
 
     agents: how many; their names are `possible_agents`, forager_0 and so on. config, arguments: the environment's own.
     render_mode: "rgb_array", "ansi", "human" (a window, with pygame) or None.
+    perception: an environment of one world in its wrappers, to be handed out as it is, instead of a new one.
 
     Observations are windows, float32 `(S, S, C)` in [0, 1]; a step's are views of one new array. With `memory=True`
     they are dicts of such views, see `memfarm.wrappers.MemoryObservation`. Every agent has the same Space objects.
@@ -42,18 +44,27 @@ class ParallelGridEnv(ParallelEnv):  # type: ignore[misc]  # pettingzoo has no t
     }
 
     def __init__(
-        self, agents: int = 16, *, config: Config | None = None, render_mode: str | None = None, **arguments: Any
+        self,
+        agents: int = 16,
+        *,
+        config: Config | None = None,
+        render_mode: str | None = None,
+        perception: Perception | None = None,
+        **arguments: Any,
     ) -> None:
         count = checked_count("agents", agents)
         settings = configure(self.environment, config, arguments, ("agents", "render_mode"))
         self.render_mode: Final = checked_render_mode(render_mode, ["human", *GridEnv.metadata["render_modes"]])
-        self.core: Final = self.environment(
-            settings,
-            agents_per_world=count,
-            autoreset_mode=AutoresetMode.DISABLED,
-            render_mode="rgb_array" if render_mode == "human" else render_mode,
-        )
-        self._windows = perceive(self.core)
+        if perception is None:
+            core = self.environment(
+                settings,
+                agents_per_world=count,
+                autoreset_mode=AutoresetMode.DISABLED,
+                render_mode="rgb_array" if render_mode == "human" else render_mode,
+            )
+            perception = perceive(core)
+        self._windows: Final = perception
+        self.core: Final = core_of(perception)
         self._screen = Screen(self.core.NAME, self.core.metadata["render_fps"])
         self.possible_agents: Final = [f"{self.core.AGENT}_{n}" for n in range(count)]
         self._number: Final = {name: n for n, name in enumerate(self.possible_agents)}
@@ -153,6 +164,33 @@ class ParallelGridEnv(ParallelEnv):  # type: ignore[misc]  # pettingzoo has no t
     def state(self) -> NDArray[np.float32]:
         """The whole world, float32 `(Ph, Pw, C)` in `state_space`; a new array. See `GridEnv.state`."""
         return self.core.state()
+
+    def whole(self) -> Whole:
+        """What a state is made of: see `GridEnv.whole`."""
+        return self._windows.whole()
+
+    def look(self) -> tuple[dict[str, Observation], Infos]:
+        """The observations and infos of this moment, of those whose episode goes on."""
+        windows, infos = self._windows.look()
+        windows = each(windows)
+        return {name: windows[n] for name, n in zip(self.agents, self._living, strict=True)}, self._by_name(infos)
+
+    def clone(self) -> Self:
+        """A new environment in the same state: steps of one are nothing to the other. See `GridEnv.clone`."""
+        clone = type(self)(
+            len(self.possible_agents),
+            config=self.core.config,
+            render_mode=self.render_mode,
+            perception=self._windows.clone(),
+        )
+        clone.resume()
+        return clone
+
+    def resume(self) -> None:
+        """Know who takes part, by what the core says."""
+        self._windows.resume()
+        self._living = self.core.taking_part().tolist()
+        self.agents = [self.possible_agents[n] for n in self._living]
 
     def render(self) -> Any:
         """The whole world as `render_mode` says: a uint8 array `(h, w, 3)`, a string, or None and a window."""

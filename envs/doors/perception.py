@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from memfarm.envs.base import GridEnv
+from memfarm.errors import ConfigError
 from memfarm.wrappers import MemoryObservation, WindowObservation
 from memfarm.wrappers.mapped_buffers import MAPPED_ABOVE
 
@@ -43,6 +44,14 @@ def perceive(
     if not seen.memory:
         return windows
     return MemoryObservation(windows, seen.memory_radius, seen.memory_channels, overview=seen.overview)
+
+
+def core_of(perception: Perception) -> GridEnv:
+    """The environment inside its wrappers."""
+    core = perception.unwrapped
+    if not isinstance(core, GridEnv):
+        raise ConfigError(f"a door opens on a GridEnv, got {type(core).__name__}")
+    return core
 
 
 def each(observations: Any) -> Sequence[Any]:

@@ -1,7 +1,7 @@
 """The door of one agent: `gymnasium.make("memfarm/Forage-v0")`."""
 
 import functools
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, Self
 
 import gymnasium
 import numpy as np
@@ -12,17 +12,19 @@ from numpy.typing import ArrayLike, NDArray
 from memfarm.envs.agents import Agents
 from memfarm.envs.base import Config, GridEnv
 from memfarm.envs.doors.arguments import configure, world_options
-from memfarm.envs.doors.perception import Observation, each, perceive
+from memfarm.envs.doors.perception import Observation, Perception, core_of, each, perceive
 from memfarm.envs.spec import PlainSpec
 from memfarm.errors import ActionError
 from memfarm.events import Events
+from memfarm.stateful import Saved, Whole
 from memfarm.world import World
 
 
-class SingleEnv(PlainSpec, gymnasium.Env[Observation, Any]):
+class SingleEnv(Saved, PlainSpec, gymnasium.Env[Observation, Any]):
     """One agent alone in one world, as a Gymnasium environment; subclass it with an `environment`.
 
     config, arguments: the environment's own. render_mode: "rgb_array", "ansi" or None.
+    perception: an environment of one agent in its wrappers, to be handed out as it is, instead of a new one.
 
     Observations are the agent's window, float32 `(S, S, C)` in [0, 1], new memory each, or with `memory=True` dicts,
     see `memfarm.wrappers.MemoryObservation`; `info["action_mask"]` is int8 `(actions,)`. Raises ConfigError,
@@ -32,10 +34,20 @@ class SingleEnv(PlainSpec, gymnasium.Env[Observation, Any]):
     environment: ClassVar[type[GridEnv]]
     metadata: dict[str, Any] = GridEnv.metadata
 
-    def __init__(self, *, config: Config | None = None, render_mode: str | None = None, **arguments: Any) -> None:
+    def __init__(
+        self,
+        *,
+        config: Config | None = None,
+        render_mode: str | None = None,
+        perception: Perception | None = None,
+        **arguments: Any,
+    ) -> None:
         settings = configure(self.environment, config, arguments, ("render_mode",))
-        self.core: Final = self.environment(settings, autoreset_mode=AutoresetMode.DISABLED, render_mode=render_mode)
-        self._windows = perceive(self.core)
+        if perception is None:
+            mode = AutoresetMode.DISABLED
+            perception = perceive(self.environment(settings, autoreset_mode=mode, render_mode=render_mode))
+        self._windows: Final = perception
+        self.core: Final = core_of(perception)
         self.render_mode = render_mode
         self.observation_space = self._windows.single_observation_space
         self.action_space = self.core.single_action_space
@@ -81,6 +93,24 @@ class SingleEnv(PlainSpec, gymnasium.Env[Observation, Any]):
     def state(self) -> NDArray[np.float32]:
         """The whole world, float32 `(Ph, Pw, C)` in `core.state_space`; see `GridEnv.state`."""
         return self.core.state()
+
+    def whole(self) -> Whole:
+        """What a state is made of: see `GridEnv.whole`. The generator for the user's own draws is not part of it."""
+        return self._windows.whole()
+
+    def look(self) -> tuple[Observation, dict[str, Any]]:
+        """The window and info of this moment, as the step or reset before gave them."""
+        windows, infos = self._windows.look()
+        return each(windows)[0], {"action_mask": infos["action_mask"][0]}
+
+    def resume(self) -> None:
+        """Take note that another state was put in place."""
+        self._windows.resume()
+
+    def clone(self) -> Self:
+        """A new environment in the same state: steps of one are nothing to the other. See `GridEnv.clone`."""
+        perception = self._windows.clone()
+        return type(self)(config=self.core.config, render_mode=self.render_mode, perception=perception)
 
     def render(self) -> Any:
         """The whole world as `render_mode` says: a uint8 array `(h, w, 3)` or a string."""

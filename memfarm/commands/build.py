@@ -1,7 +1,5 @@
 """`memfarm build`: a named map from an elevation, an octile map or noise."""
 
-import os
-import shutil
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -11,6 +9,7 @@ from memfarm import terrain
 from memfarm.commands.info import console
 from memfarm.errors import StorageError
 from memfarm.manifest import FILE, Manifest
+from memfarm.publishing import publish
 from memfarm.sizes import Sizes
 from memfarm.world import World
 
@@ -31,18 +30,10 @@ def build(
     given = {"shape": shape, "cell_size": cell_size, "water_level": water_level, "food_share": food_share}
     arguments = {name: value for name, value in given.items() if value is not None}
     ground = _ground(source, {**arguments, "seed": seed})
-    part = directory.parent / f".{directory.name}.part-{os.getpid()}"
-    try:
+    with publish(directory, replace=force) as part:
         world = World(terrain=ground, path=part, seed=seed, boundary=boundary)
         sizes = Sizes.of(world.info())
         world.close()
-        if directory.exists():
-            shutil.rmtree(directory)
-        part.rename(directory)
-    except OSError as error:
-        raise StorageError(f"a world folder must be one that can be made and written: {error}") from error
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
     height, width = ground.shape
     walkable, food = 1.0 - ground.obstacles.mean(), (ground.capacity > 0).mean()
     console().print(

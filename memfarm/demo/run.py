@@ -189,7 +189,7 @@ def _check_replaceable(world: Path) -> None:
 def _folder_beside(world: Path) -> Iterator[Path]:
     """A folder for a world that is still at work; it goes away, and what was left in it, whatever happens."""
     part = world.parent / f".{world.name}.part-{os.getpid()}"
-    part.mkdir()
+    part.mkdir(mode=0o700)
     try:
         yield part
     finally:

@@ -68,7 +68,7 @@ def files_on_disk(folder: Path) -> Criterion:
         place = world.path or folder
         world.deposit_temporal_events("TRAILS", [(10, 20, 0.5)])
         world.flush()
-        arrays = {group: np.load(place / f"{group}.npy", mmap_mode="r") for group in _GROUPS}
+        arrays = {group: np.load(place / f"{group}.npy", "r", allow_pickle=False) for group in _GROUPS}
         written = int(np.count_nonzero(arrays["temporal"]))
         disk = world.info()["disk_bytes"]
         named = place.name.startswith(f"world_sim-1_p{os.getpid()}_200x300")

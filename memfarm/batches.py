@@ -1,0 +1,164 @@
+"""Batches of cells: what is read and written, in one compiled call, at the places of many agents."""
+
+from collections.abc import Sequence
+from typing import Any, Final, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from memfarm import arrays, layout
+from memfarm.channels import find
+from memfarm.errors import ChannelError, ConfigError, ShapeError
+from memfarm.opened import Opened
+from memfarm.windows import Stored, WindowCutter, check_stored
+
+How = Literal["set", "add", "max"]
+Value = NDArray[Any]
+
+_HOW: Final = {"set": 0, "add": 1, "max": 2}
+
+
+class Batches(Opened):
+    """A grid at the cells `(copy, y, x)`, each a number or `(N,)`."""
+
+    def gather(self, name: str, copy: ArrayLike, y: ArrayLike, x: ArrayLike) -> Value:
+        """The values `(N,)` of one channel at the cells `(copy, y, x)`, in the channel's units."""
+        kernel = self._open()
+        lane = find(self.channels, name)
+        where = self._cells(copy, y, x)
+        out = np.empty(len(where[0]), layout.VALUES[self.dtype])
+        self._guard.whole(kernel.gather, lane, *where, out)
+        return out
+
+    def neighbours(
+        self, name: str, copy: ArrayLike, y: ArrayLike, x: ArrayLike, alive: ArrayLike, below: float
+    ) -> NDArray[np.bool_]:
+        """Whether the cells north, south, west and east of agents can be stepped on: bool `(N, 4)`, new.
+
+        A cell can if it is there (past a wall there is none), reads less than `below` in the channel, and none of the
+        batch that is `alive`, bool `(N,)`, stands on it in the same copy. False around who is not alive. A grid of one
+        copy serves agents of any.
+        """
+        kernel = self._open()
+        lane = find(self.channels, name)
+        copies = arrays.MOST_COPIES if self.copies == 1 else self.copies
+        where = arrays.cells(copy, y, x, copies=copies, shape=self.shape)
+        here = arrays.flags("alive", alive, where[0].shape)
+        return self._guard.whole(kernel.neighbours, lane, *where, here, float(below))
+
+    def scatter(
+        self,
+        name: str,
+        copy: ArrayLike,
+        y: ArrayLike,
+        x: ArrayLike,
+        values: ArrayLike,
+        how: How = "set",
+        low: float | None = None,
+        high: float | None = None,
+    ) -> None:
+        """Write `values` `(N,)` into one channel: "set", "add" to what is there, or "max" with it.
+
+        In batch order, so that duplicates are exact. The result is clipped to [low, high] (the channel's own
+        range where None) and to the cell's capacity.
+        """
+        kernel = self._open_to_write()
+        lane = find(self.channels, name)
+        where = self._cells(copy, y, x)
+        numbers = arrays.numbers("values", values, where[0].shape, np.float64)
+        lows, highs = arrays.limits((self.channels[lane],), low, high)
+        mode = _how(how)
+        self._room.for_cells(kernel, where)
+        with self._dependents.kept_at(lane, where[1], where[2]), self._guard.one_write:
+            kernel.scatter(lane, *where, numbers, mode, lows[0], highs[0])
+
+    def take(self, name: str, copy: ArrayLike, y: ArrayLike, x: ArrayLike, amount: ArrayLike) -> NDArray[np.float64]:
+        """Take up to `amount` `(N,)` from the cells, in batch order; what was really taken, float64 `(N,)`."""
+        kernel = self._open_to_write()
+        lane = find(self.channels, name)
+        where = self._cells(copy, y, x)
+        numbers = arrays.numbers("amount", amount, where[0].shape, np.float64, least=0)
+        if self.channels[lane].low < 0:
+            raise ChannelError(f"take needs a channel with low >= 0, got {name} with low={self.channels[lane].low}")
+        out = np.empty(numbers.shape, np.float64)
+        self._room.for_cells(kernel, where)
+        with self._dependents.kept_at(lane, where[1], where[2]), self._guard.one_write:
+            kernel.take(lane, *where, numbers, out)
+        return out
+
+    def stamp_windows(
+        self,
+        names: Sequence[str],
+        copy: ArrayLike,
+        y: ArrayLike,
+        x: ArrayLike,
+        values: ArrayLike,
+        how: How = "set",
+        low: ArrayLike | None = None,
+        high: ArrayLike | None = None,
+        seen: NDArray[np.bool_] | None = None,
+    ) -> None:
+        """Write whole windows, the reverse of `observe`: `values` `(N, S, S, len(names))` around the cells.
+
+        In batch order. Cells beyond a wall are dropped; a wrapped world wraps. low, high: a number, or one a name.
+        seen: bool `(N, S, S)`, the only cells that are written; None: all.
+        """
+        kernel = self._open_to_write()
+        lanes = tuple(find(self.channels, name) for name in names)
+        if not lanes:
+            raise ConfigError("names must be one or more channels, got none")
+        self._dependents.refuse(lanes, "stamp_windows")
+        where = self._cells(copy, y, x)
+        shape = arrays.shape_of("values", values)
+        if len(shape) != 4 or shape[1] != shape[2] or shape[1] % 2 == 0:
+            raise ShapeError(f"values must be (N, S, S, {len(lanes)}) with an odd S, got {shape}")
+        windows = arrays.numbers("values", values, (len(where[0]), shape[1], shape[1], len(lanes)), np.float32)
+        limits = arrays.limits([self.channels[lane] for lane in lanes], low, high)
+        shown = None if seen is None else arrays.flags("seen", seen, windows.shape[:3])
+        self._room.for_windows(kernel, where, shape[1] // 2, shown)
+        with self._guard.one_write:
+            kernel.stamp_windows(np.array(lanes, np.int32), *where, shape[1] // 2, windows, _how(how), *limits, shown)
+
+    def reserve(self, copy: ArrayLike, y: ArrayLike, x: ArrayLike) -> None:
+        """Have the disk for all that may be written at the cells; changes no value. Writing does this by itself.
+
+        Who writes several times, and wants all of it or nothing, calls this first. Raises StorageError (ENOSPC).
+        """
+        self._room.for_cells(self._open_to_write(), self._cells(copy, y, x))
+
+    def stored(self) -> dict[str, Stored]:
+        """Where each channel is stored, for a WindowCutter over several grids."""
+        kernel = self._open()
+        return {channel.name: Stored(kernel, lane, channel, self.copies) for lane, channel in enumerate(self.channels)}
+
+    def observe(
+        self,
+        copy: ArrayLike,
+        y: ArrayLike,
+        x: ArrayLike,
+        radius: int,
+        channels: Sequence[str] | None = None,
+        out: NDArray[np.float32] | None = None,
+    ) -> NDArray[np.float32]:
+        """The windows around the cells `(copy, y, x)`: float32 `(N, S, S, C)`, S = 2 * radius + 1, in channel units."""
+        key = (self.names if channels is None else tuple(channels), radius)
+        check_stored([name for name in key[0] if name not in self.names])
+        if key not in self._cutters:
+            self._cutters[key] = WindowCutter(
+                self.stored(),
+                *key,
+                copies=self.copies,
+                shape=self.shape,
+                check_open=self.check_open,
+                whole=self._guard.whole,
+            )
+        return self._cutters[key](copy, y, x, out)
+
+    def _cells(self, copy: ArrayLike, y: ArrayLike, x: ArrayLike) -> arrays.Cells:
+        return arrays.cells(copy, y, x, copies=self.copies, shape=self.shape)
+
+
+def _how(how: str) -> int:
+    if how not in _HOW:
+        raise ConfigError(f"how must be one of {', '.join(_HOW)}, got {how!r}")
+    return _HOW[how]

@@ -1,0 +1,64 @@
+"""What a grid holds, taken out and put back: for snapshots, states and clones."""
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from memfarm import arrays, layout, live_tiles
+from memfarm.opened import Opened
+
+
+class Held(Opened):
+    """The tiles of a `ChannelGrid`."""
+
+    @property
+    def changed(self) -> bool:
+        """Whether this process wrote here, or was about to."""
+        return self._pages.wrote
+
+    def stock(self) -> live_tiles.Stock:
+        """The grid as a snapshot reads it: views of its maps."""
+        self._open()
+        return live_tiles.Stock(self._segments.arrays, self._segments.pages(), self._segments.shared_file())
+
+    def tiles(self, copies: ArrayLike | None = None) -> live_tiles.Tiles:
+        """What was written of `copies` (None: all) since their last reset, for `put_tiles`. New arrays."""
+        self._open()
+        chosen = arrays.indices("copies", np.arange(self.copies) if copies is None else copies, self.copies)
+        return live_tiles.take(self._segments.arrays, self.tick, chosen, self._segments.pages())
+
+    @property
+    def tiles_of_a_copy(self) -> int:
+        return int(self._stamps[0].size)
+
+    def check_tiles(self, found: live_tiles.Tiles) -> None:
+        """Raise WorldFormatError unless `found` are tiles of all copies of such a grid, StorageError without room."""
+        self._open()
+        live_tiles.check(self._segments.arrays, found, np.arange(self.copies), repr(self.name))
+        layout.checked_tick(found.tick, self.epoch)
+        self._room.for_tiles(live_tiles.missing(self._segments.arrays, found, np.arange(self.copies)))
+
+    def put_tiles(self, found: live_tiles.Tiles) -> None:
+        """Be, in all copies and at its tick, what `found` says; costs what its tiles cost. See `check_tiles`."""
+        self.check_tiles(found)
+        kernel = self._open_to_write()
+        with self._guard.writing():
+            live_tiles.put(self._segments.arrays, found, np.arange(self.copies))
+            kernel.set_tick(found.tick)
+            self.tick = found.tick
+
+    def hold_as(self, other: "Held") -> None:
+        """Hold what `other`, a grid like this one, holds: tiles are copied when one of the two writes them, or now.
+
+        Not at once where both are mapped files, and this one was never written.
+        """
+        kernel = self._open_to_write()
+        if not self._pages.show(other._pages):
+            self.put_tiles(other.tiles())
+            return
+        stock = other.stock()
+        for mine, its in zip((self._stamps, self._resets), list(stock.arrays.values())[1:], strict=True):
+            live_tiles.copy_pages(its, mine, stock.pages if mine is self._stamps else None)
+        kernel.set_tick(other.tick)
+        self.tick = other.tick
+        self._room.close()  # private pages are memory, not disk
+        self._pages.wrote = False
