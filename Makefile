@@ -1,7 +1,7 @@
 # make help says what there is. Everything runs from .venv, which setup makes and keeps up to date.
 SHELL := /bin/bash -eu -o pipefail
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-adapters soak check bench clean
+.PHONY: help setup demo test test-adapters soak check bench bench-guard sanitize test-clones clean
 
 PYTHON ?= python3
 ARGS ?=
@@ -29,9 +29,10 @@ $(STAMP): pyproject.toml setup.py constraints.txt memfarm/kernels.cpp $(HEADERS)
 demo: setup ## build a world from a real elevation map, train in it, write runs/demo/ (ARGS="--seconds 30 …")
 	.venv/bin/memfarm demo $(ARGS)
 
+# The second run leaves out the tests marked `once`, which no kernel can change.
 test: setup ## the suite on the compiled kernels, then on their NumPy twins (ARGS="-k grid …")
 	.venv/bin/python -m pytest $(ARGS)
-	MEMFARM_KERNELS=reference .venv/bin/python -m pytest $(ARGS)
+	MEMFARM_KERNELS=reference .venv/bin/python -m pytest -m "not once" $(ARGS)
 
 # A trainer's environment is .venv with the trainer laid over it: what both have is the trainer's version.
 .venv-adapters/%/.ready: requirements/%.txt $(STAMP)
@@ -47,7 +48,7 @@ test-adapters: $(ADAPTERS:%=.venv-adapters/%/.ready) ## train with each trainer 
 soak: export MEMFARM_DOSE := full
 soak: setup ## the faults and the fuzzers in full dose, counts printed, then lives of environments (SECONDS=3600: an hour)
 	.venv/bin/python -m pytest -s tests/faults tests/fuzz tests/test_grid_stateful.py tests/test_world_stateful.py \
-		tests/test_resume.py tests/test_rollout.py tests/test_sharded.py tests/test_snapshots.py $(ARGS)
+		tests/test_resume.py tests/test_clones.py tests/test_rollout.py tests/test_sharded.py tests/test_snapshots.py $(ARGS)
 	.venv/bin/python -m benchmarks.soak --seconds $(SECONDS)
 
 check: setup ## ruff, its formatter, mypy --strict and the direction of imports; changes nothing
@@ -58,6 +59,15 @@ check: setup ## ruff, its formatter, mypy --strict and the direction of imports;
 
 bench: setup ## the figures, each beside its baseline (ARGS goes to python -m benchmarks)
 	.venv/bin/python -m benchmarks $(ARGS)
+
+sanitize: setup ## the kernels' tests on kernels built with the address and undefined-behaviour sanitizers
+	.venv/bin/python -m benchmarks.variants sanitized sanitized-baseline
+
+test-clones: setup ## the kernels' tests on each clone of the kernels that this processor has
+	.venv/bin/python -m benchmarks.variants avx512 avx2 baseline
+
+bench-guard: setup ## instructions of the hot kernels against benchmarks/guard.json (ARGS="--write", "--runs 20")
+	.venv/bin/python -m benchmarks.guard $(ARGS)
 
 clean: ## remove .venv and whatever was built or cached; runs/ stays
 	rm -rf .venv .venv-adapters build dist memfarm.egg-info memfarm/_kernels*.so

@@ -22,9 +22,9 @@ gymnasium.register_envs(memfarm)
 
 
 class Foragers:
-    """One world of `agents` in the batched door, warmed up; `arguments` are the door's own."""
+    """One world of `agents` in the batched door, after `warm_up` steps; `arguments` are the door's own."""
 
-    def __init__(self, agents: int, **arguments: Any) -> None:
+    def __init__(self, agents: int, *, warm_up: int = _WARM_UP, **arguments: Any) -> None:
         self.env = gymnasium.make_vec(
             ID, num_envs=agents, agents_per_world=agents, tensor="torch", max_cycles=FOREVER, **arguments
         )
@@ -35,7 +35,7 @@ class Foragers:
         draws = np.random.default_rng(0).integers(0, len(core.ACTIONS), (_DRAWN, agents))
         self._actions = itertools.cycle(draws)
         self.last: Any = self.env.reset(seed=0)
-        self.walk(_WARM_UP)
+        self.walk(warm_up)
 
     @property
     def world(self) -> World:

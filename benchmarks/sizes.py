@@ -28,6 +28,10 @@ class Sizes:
     sharing_agents: int = 256
     rollout_agents: int = 2_000
     rollout_steps: int = 32
+    snapshot_side: int = 16_384
+    snapshot_small_side: int = 4096
+    snapshot_agents: int = 1_000
+    snapshot_steps: int = 300
     seconds: float = 3.0
 
 
@@ -53,5 +57,9 @@ QUICK: Final = Sizes(
     sharing_agents=8,
     rollout_agents=8,
     rollout_steps=4,
+    snapshot_side=128,
+    snapshot_small_side=64,
+    snapshot_agents=8,
+    snapshot_steps=5,
     seconds=0.02,
 )

@@ -15,7 +15,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import clock, crop, memory, reset, rollout, sharding, sharing, size, steps
+from benchmarks import clock, crop, memory, reset, rollout, sharding, sharing, size, snapshot, steps
 from benchmarks.rows import Row
 from benchmarks.sizes import FULL, QUICK, Sizes
 from benchmarks.timing import one_core
@@ -31,6 +31,7 @@ BENCHMARKS: Final[dict[str, Callable[[Sizes], Iterator[Row]]]] = {
     "sharing": sharing.rows,
     "rollout": rollout.rows,
     "shards": sharding.rows,
+    "snapshot": snapshot.rows,
 }
 
 _WIDTH: Final = 150  # of the table where no terminal says

@@ -7,9 +7,10 @@ from numpy.typing import NDArray
 
 from memfarm.envs import placement
 from memfarm.envs.agents import Agents, cell_keys
-from memfarm.envs.base import Flags, GridEnv
+from memfarm.envs.base import GridEnv
 from memfarm.envs.forage_config import ForageConfig
 from memfarm.envs.placement import WALKABLE_BELOW, walkable
+from memfarm.envs.rules import Flags
 from memfarm.kernels import contest
 
 STAY, NORTH, SOUTH, WEST, EAST, EAT = range(6)

@@ -7,16 +7,17 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from memfarm import plain_npz, snapshots
+from memfarm import plain_npz, snapshot_files
 from memfarm.errors import ConfigError, WorldFormatError
 from memfarm.files import read_text
 from memfarm.generators import generator_of, generator_state
-from memfarm.snapshots import Written
+from memfarm.pace import at_once
+from memfarm.snapshot_files import Later, Written
 from memfarm.stateful import Part, Worlds
 from memfarm.states import State
 
 if TYPE_CHECKING:
-    from memfarm.envs.base import GridEnv
+    from memfarm.envs.resumable import Resumable
 
 _ABOUT: Final = "agents.json"
 _ARRAYS: Final = "agents.npz"
@@ -28,7 +29,7 @@ _RULES: Final = ("world", "agents", "reward")
 class AgentsState:
     """A GridEnv's agents, episodes and generator as a `Stateful`."""
 
-    def __init__(self, env: "GridEnv") -> None:
+    def __init__(self, env: "Resumable") -> None:
         self._env = env
 
     def take(self) -> State:
@@ -75,12 +76,20 @@ class AgentsState:
             array[...] = state["arrays"][name]
 
     def write(self, folder: Path) -> Written:
-        self._env.check_finished()
-        about = json.dumps(self._about(), indent=2) + "\n"
-        return {
-            **snapshots.write_plain(folder, _ABOUT, about.encode()),
-            **snapshots.write_arrays(folder, _ARRAYS, self._env.state_arrays()),
-        }
+        return self.later().write(folder, at_once)
+
+    def later(self) -> Later:
+        state = self.take()
+        arrays = state.pop("arrays")
+        about = json.dumps(state, indent=2) + "\n"
+
+        def write_agents(folder: Path) -> Written:
+            return {
+                **snapshot_files.write_plain(folder, _ABOUT, about.encode()),
+                **snapshot_files.write_arrays(folder, _ARRAYS, arrays),
+            }
+
+        return Later((write_agents,))
 
     def read(self, part: Part, worlds: Worlds) -> State:
         path = part.folder / _ABOUT

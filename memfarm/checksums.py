@@ -5,7 +5,7 @@ For each file its size and its extents, `[start, length, crc32]`, of at most 1 M
 
 import os
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
@@ -13,6 +13,7 @@ import numpy as np
 
 from memfarm import files, sealed, sparse_copy
 from memfarm.errors import StorageError, WorldFormatError
+from memfarm.pace import at_once
 from memfarm.sparse_copy import Runs
 
 FILE: Final = "checksums.json"
@@ -21,20 +22,25 @@ _EXTENT: Final = 1 << 20
 _GAP: Final = 1 << 14  # holes up to here count as data: fewer extents, hardly more to read
 
 
-def write(folder: Path, written: Mapping[str, Runs]) -> None:
-    """Seal the files of `folder`: `written` has each one's name, as a path below it, and the runs that are not zero."""
+def write(folder: Path, written: Mapping[str, Runs], pace: Callable[[], None] = at_once) -> None:
+    """Seal the files of `folder`: `written` has each one's name, as a path below it, and the runs that are not zero.
+
+    pace: called between two extents, of at most 1 MiB.
+    """
     sums = {}
     for name, runs in written.items():
         fd = files.open_plain(folder / name, "r")
         try:
-            extents = sparse_copy.cut(sparse_copy.close_gaps(runs, _GAP), _EXTENT)
-            sums[name] = {"size": os.fstat(fd).st_size, "extents": [_sum(fd, *run) for run in extents.tolist()]}
+            extents = sparse_copy.cut(sparse_copy.close_gaps(runs, _GAP), _EXTENT).tolist()
+            found = [_sum(fd, start, length, pace) for start, length in extents]
+            sums[name] = {"size": os.fstat(fd).st_size, "extents": found}
         finally:
             os.close(fd)
     sealed.write(folder / FILE, _KIND, {"files": sums})
 
 
-def _sum(fd: int, start: int, length: int) -> list[int]:
+def _sum(fd: int, start: int, length: int, pace: Callable[[], None] = at_once) -> list[int]:
+    pace()
     return [start, length, zlib.crc32(os.pread(fd, length, start))]
 
 
@@ -84,7 +90,7 @@ def _read(folder: Path) -> dict[str, dict[str, Any]]:
 def _plain(name: str, entry: Any) -> bool:
     """Whether an entry is of the right form, stays in the folder, and asks for no more than an extent at a time."""
     parts = PurePosixPath(name).parts
-    if not parts or PurePosixPath(name).is_absolute() or ".." in parts:
+    if not parts or PurePosixPath(name).is_absolute() or ".." in parts or not name.isprintable():
         return False
     if not isinstance(entry, dict) or set(entry) != {"size", "extents"} or type(entry["size"]) is not int:
         return False

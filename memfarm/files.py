@@ -58,7 +58,7 @@ def read_text(path: Path, largest: int) -> str:
     """The text of a plain file of at most `largest` bytes. Raises OSError, StorageError, UnicodeDecodeError."""
     fd = _plain_file(os.open(path, os.O_RDONLY | _PLAIN), path)
     with os.fdopen(fd, "rb") as file:
-        data = file.read(largest + 1)
+        data = file.read(min(os.fstat(fd).st_size, largest) + 1)  # `read` takes the room of all that it may read
     if len(data) > largest:
         raise StorageError(f"{str(path)!r} must be at most {largest} bytes, got more; it is none of memfarm's")
     return data.decode("utf-8")

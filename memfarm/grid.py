@@ -231,6 +231,7 @@ class ChannelGrid(Held, Areas):
     def settle(self) -> int:
         """Bring every live tile to the current epoch; the number of tiles that were not. Changes no value."""
         kernel = self._open_to_write()
+        self._room.for_any()
         with self._guard.one_write:
             return kernel.settle()
 

@@ -5,6 +5,7 @@ from numpy.typing import ArrayLike
 
 from memfarm import arrays, layout, live_tiles
 from memfarm.opened import Opened
+from memfarm.tile_copy import TileCopy
 
 
 class Held(Opened):
@@ -19,6 +20,18 @@ class Held(Opened):
         """The grid as a snapshot reads it: views of its maps."""
         self._open()
         return live_tiles.Stock(self._segments.arrays, self._segments.pages(), self._segments.shared_file())
+
+    def copy(self) -> TileCopy:
+        """What the grid holds now, to be copied by another thread while this one goes on; `end` it.
+
+        Waits for one that is under way.
+        """
+        stock = self.stock()
+        self._pages.stand_alone()
+        if self._room.copying is not None:
+            self._room.copying.wait()
+        self._room.copying = TileCopy(stock, self.shape, self.boundary == "wrap")
+        return self._room.copying
 
     def tiles(self, copies: ArrayLike | None = None) -> live_tiles.Tiles:
         """What was written of `copies` (None: all) since their last reset, for `put_tiles`. New arrays."""
@@ -41,6 +54,7 @@ class Held(Opened):
         """Be, in all copies and at its tick, what `found` says; costs what its tiles cost. See `check_tiles`."""
         self.check_tiles(found)
         kernel = self._open_to_write()
+        self._room.for_any()
         with self._guard.writing():
             live_tiles.put(self._segments.arrays, found, np.arange(self.copies))
             kernel.set_tick(found.tick)
@@ -52,6 +66,7 @@ class Held(Opened):
         Not at once where both are mapped files, and this one was never written.
         """
         kernel = self._open_to_write()
+        self._room.for_any()
         if not self._pages.show(other._pages):
             self.put_tiles(other.tiles())
             return

@@ -24,22 +24,34 @@ inline size_t power_of_two_above(size_t n) {
     return power;
 }
 
-// Points by square block of the world, in a hash table of buckets made by a counting sort.
+// Points by square block of the world, in buckets made by a counting sort: a bucket a block, in the order in which the
+// blocks lie, where the points' layers are the copies of the world; else a hash table.
 class PointIndex {
   public:
-    PointIndex(const int32_t* copy, const int32_t* y, const int32_t* x, const float* value, int64_t count, int bits)
-        : copy_(copy), y_(y), x_(x), value_(value), count_(count), bits_(bits) {}
+    // layers: the copies of the world, or 0 for keys of any size.
+    PointIndex(const int32_t* copy, const int32_t* y, const int32_t* x, const float* value, int64_t count, int side,
+               int64_t layers, int64_t height, int64_t width)
+        : copy_(copy), y_(y), x_(x), value_(value), count_(count), bits_(4) {
+        while ((1 << bits_) < side) bits_++;
+        if (layers == 0) {
+            buckets_ = power_of_two_above(2 * static_cast<size_t>(count_));
+            return;
+        }
+        const auto blocks = [&](int64_t length) { return (length + (int64_t{1} << bits_) - 1) >> bits_; };
+        const int64_t most = std::max<int64_t>(16384, 4 * count_);
+        while (bits_ < 31 && layers * blocks(height) * blocks(width) > most && blocks(height) * blocks(width) > 1) bits_++;
+        down_ = blocks(height), across_ = blocks(width);
+        buckets_ = static_cast<size_t>(layers * down_ * across_);
+    }
 
     void build() {
-        const size_t buckets = power_of_two_above(2 * static_cast<size_t>(count_));
-        mask_ = buckets - 1;
-        starts_.assign(buckets + 1, 0);
+        starts_.assign(buckets_ + 1, 0);
         std::vector<uint32_t> bucket(static_cast<size_t>(count_));
         for (int64_t i = 0; i < count_; i++) {
             bucket[i] = static_cast<uint32_t>(bucket_of(copy_[i], y_[i] >> bits_, x_[i] >> bits_));
             starts_[bucket[i] + 1]++;
         }
-        for (size_t b = 0; b < buckets; b++) starts_[b + 1] += starts_[b];
+        for (size_t b = 0; b < buckets_; b++) starts_[b + 1] += starts_[b];
         points_.resize(static_cast<size_t>(count_));
         std::vector<uint32_t> next(starts_.begin(), starts_.end() - 1);
         for (int64_t i = 0; i < count_; i++) points_[next[bucket[i]]++] = {copy_[i], y_[i], x_[i], value_[i]};
@@ -57,21 +69,6 @@ class PointIndex {
                 visit_image(copy, y0 - a * height, x0 - b * width, side, height, width, paint);
     }
 
-    // Asks for where a window's points are listed; and, once that has come, for the points.
-    MEMFARM_INLINE void ask_lists(int32_t copy, int64_t y0, int64_t x0, int side) const {
-        if (count_ == 0) return;
-        for (int64_t by = y0 >> bits_; by <= (y0 + side - 1) >> bits_; by++)
-            for (int64_t bx = x0 >> bits_; bx <= (x0 + side - 1) >> bits_; bx++)
-                __builtin_prefetch(starts_.data() + bucket_of(copy, by, bx));
-    }
-
-    MEMFARM_INLINE void ask_points(int32_t copy, int64_t y0, int64_t x0, int side) const {
-        if (count_ == 0) return;
-        for (int64_t by = y0 >> bits_; by <= (y0 + side - 1) >> bits_; by++)
-            for (int64_t bx = x0 >> bits_; bx <= (x0 + side - 1) >> bits_; bx++)
-                __builtin_prefetch(points_.data() + starts_[bucket_of(copy, by, bx)]);
-    }
-
   private:
     struct Point {
         int32_t copy, y, x;
@@ -81,17 +78,19 @@ class PointIndex {
     const float* value_;
     int64_t count_;
     int bits_;
-    size_t mask_ = 0;
+    int64_t down_ = 0, across_ = 0;  // blocks; 0: a hash table
+    size_t buckets_ = 0;
     std::vector<uint32_t> starts_;
     std::vector<Point> points_;
 
     static int64_t floor_div(int64_t a, int64_t n) { return (a - modulo(a, n)) / n; }
 
     size_t bucket_of(int64_t copy, int64_t by, int64_t bx) const {
+        if (across_) return static_cast<size_t>((copy * down_ + by) * across_ + bx);
         const uint64_t key = static_cast<uint64_t>(copy) * 0xD6E8FEB86659FD93ull ^
                              static_cast<uint64_t>(by) * 0xA24BAED4963EE407ull ^
                              static_cast<uint64_t>(bx) * 0x9FB21C651E98DF25ull;
-        return static_cast<size_t>((key ^ (key >> 32)) * GOLDEN >> 32) & mask_;
+        return static_cast<size_t>((key ^ (key >> 32)) * GOLDEN >> 32) & (buckets_ - 1);
     }
 
     template <class Paint>
@@ -101,16 +100,24 @@ class PointIndex {
         const int64_t left = std::max<int64_t>(x0, 0), right = std::min(x0 + side, width) - 1;
         const uint32_t rows = static_cast<uint32_t>(bottom - top), columns = static_cast<uint32_t>(right - left);
         const int32_t first_y = static_cast<int32_t>(top), first_x = static_cast<int32_t>(left);
-        for (int64_t by = top >> bits_; by <= bottom >> bits_; by++)
+        const auto look = [&](size_t first, size_t last) __attribute__((always_inline)) {
+            const Point* const end = points_.data() + starts_[last + 1];
+            for (const Point* point = points_.data() + starts_[first]; point < end; point++) {
+                const bool inside = (point->copy == copy) & (static_cast<uint32_t>(point->y - first_y) <= rows) &
+                                    (static_cast<uint32_t>(point->x - first_x) <= columns);
+                if (inside) paint(static_cast<int>(point->y - y0), static_cast<int>(point->x - x0), point->value);
+            }
+        };
+        for (int64_t by = top >> bits_; by <= bottom >> bits_; by++) {
+            if (across_) {  // blocks side by side are one run of points
+                look(bucket_of(copy, by, left >> bits_), bucket_of(copy, by, right >> bits_));
+                continue;
+            }
             for (int64_t bx = left >> bits_; bx <= right >> bits_; bx++) {
                 const size_t bucket = bucket_of(copy, by, bx);
-                const Point* const end = points_.data() + starts_[bucket + 1];
-                for (const Point* point = points_.data() + starts_[bucket]; point < end; point++) {
-                    const bool inside = (point->copy == copy) & (static_cast<uint32_t>(point->y - first_y) <= rows) &
-                                        (static_cast<uint32_t>(point->x - first_x) <= columns);
-                    if (inside) paint(static_cast<int>(point->y - y0), static_cast<int>(point->x - x0), point->value);
-                }
+                look(bucket, bucket);
             }
+        }
     }
 };
 

@@ -1,5 +1,6 @@
 """What a grid really holds: the tiles written since their copy's last reset, to be kept, copied and put back."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +15,11 @@ from memfarm.sparse_copy import Runs
 _EPOCH: Final = np.uint64(0xFFFFFFFF)
 _COUNT: Final = np.uint64(32)
 
+STAMPS_A_PAGE: Final = 512
+
 Arrays = dict[str, NDArray[Any]]
 Index = NDArray[np.int64]
+Layout = tuple[tuple[int, ...], np.dtype[Any]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -55,6 +59,34 @@ class Stock:
     arrays: Arrays  # the mapped tiles, stamps and copies by segment name
     pages: Runs | None  # what of the stamps may be other than zero, in bytes; None: all
     file: Path | None  # of the tiles, where they are mapped from a named file and shared with it
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Outline:
+    """What a grid holds, all but the bytes of its tiles; in memory of its own."""
+
+    names: tuple[str, str, str]  # of the files of tiles, stamps and copies
+    tiles: Layout
+    stamps: Layout
+    index: Index  # (M,) of the live tiles in (copies, TY, TX) laid flat, sorted
+    pages: Index  # (P,) those pages of the stamps, 512 to each, that have a live tile
+    kept: NDArray[np.uint64]  # (P, 512) what stands there; 0 for a dead tile, which has no blocks in a snapshot
+    copies: NDArray[np.int64]  # (copies, 2) resets
+
+    @classmethod
+    def of(cls, stock: Stock) -> Self:
+        (name, tiles), (stamps_name, stamps), (copies_name, copies) = stock.arrays.items()
+        index = live(stock.arrays, np.arange(len(copies)), stock.pages)
+        pages, page = np.unique(index // STAMPS_A_PAGE, return_inverse=True)
+        kept = np.zeros((len(pages), STAMPS_A_PAGE), np.uint64)
+        kept[page, index % STAMPS_A_PAGE] = stamps.reshape(-1)[index]
+        names = (name, stamps_name, copies_name)
+        return cls(names, (tiles.shape, tiles.dtype), (stamps.shape, stamps.dtype), index, pages, kept, copies.copy())
+
+    @property
+    def tile_bytes(self) -> int:
+        shape, dtype = self.tiles
+        return math.prod(shape[3:]) * dtype.itemsize
 
 
 def live(arrays: Arrays, copies: Index, pages: Runs | None = None) -> Index:

@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from memfarm import files
+from memfarm import files, npy_header
 from memfarm.errors import WorldFormatError
 
 
@@ -28,23 +27,25 @@ def read(path: Path) -> dict[str, NDArray[Any]]:
     try:
         fd = files.open_plain(path, "r")
         with os.fdopen(fd, "rb") as file, zipfile.ZipFile(file) as archive:
-            size = file.seek(0, io.SEEK_END)
-            return {info.filename.removesuffix(".npy"): _member(archive, info, size) for info in archive.infolist()}
-    except WorldFormatError:
-        raise
+            members = archive.infolist()
+            _check(members, file.seek(0, io.SEEK_END))
+            return {info.filename.removesuffix(".npy"): _member(archive, info) for info in members}
     except (OSError, ValueError, EOFError, NotImplementedError, RuntimeError, zipfile.BadZipFile) as error:
         raise WorldFormatError(f"{str(path)!r} is no file of plain arrays: {error}") from error
 
 
-def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, size: int) -> NDArray[Any]:
-    if info.compress_type != zipfile.ZIP_STORED or not 0 <= info.file_size <= size:
-        raise ValueError(f"{info.filename!r} must be stored as it is, got {info.file_size} bytes in a file of {size}")
+def _check(members: list[zipfile.ZipInfo], size: int) -> None:
+    for info in members:
+        if info.compress_type != zipfile.ZIP_STORED or info.compress_size != info.file_size:
+            raise ValueError(f"{info.filename!r} must be stored as it is, not compressed")
+    if sum(info.file_size for info in members) > size:  # they may claim the same bytes
+        raise ValueError(f"its members must lie beside each other, got more than its {size} bytes in all")
+
+
+def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> NDArray[Any]:
     data = io.BytesIO(archive.read(info))  # checks the member's crc32
-    if npy.read_magic(data) != (1, 0):
-        raise ValueError(f"{info.filename!r} must be a version 1.0 .npy")
-    shape, fortran, dtype = npy.read_array_header_1_0(data)
+    shape, fortran, dtype = npy_header.read(data)
     here = data.tell()
-    plain = dtype.kind in "biuf" and not fortran
-    if not plain or math.prod(shape) * dtype.itemsize != info.file_size - here:
+    if fortran or math.prod(shape) * dtype.itemsize != info.file_size - here:
         raise ValueError(f"{info.filename!r} must hold exactly the numbers that its header says, got {dtype} {shape}")
     return np.frombuffer(data.getbuffer(), dtype, offset=here).reshape(shape).copy()

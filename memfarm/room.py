@@ -12,6 +12,7 @@ from memfarm.arrays import Cells
 from memfarm.kernels import Grid
 from memfarm.reserve import Place
 from memfarm.sparse_copy import runs_of, written
+from memfarm.tile_copy import TileCopy
 
 _PAGE: Final = 4096
 
@@ -23,6 +24,7 @@ class Room:
 
     tiles, stamps: the grid's arrays. tiles_at, stamps_at: where they lie; None where nothing needs to be reserved.
     Every method raises StorageError where there is no room; no byte has changed then, and it can be called again.
+    Every change of a tile passes here first, so that a snapshot that is being made keeps what it was: `copying`.
     """
 
     def __init__(
@@ -33,26 +35,35 @@ class Room:
         self._side: Final[int] = tiles.shape[3]
         self._tiles_at = tiles_at
         self._stamps_at = stamps_at
+        self.copying: TileCopy | None = None  # a snapshot that is being made of these tiles while they are written
+        self._last: Index = np.empty(0, np.int64)  # reserved last: who reserves for a step asks again as it writes
         self._ready: Final = np.zeros(-(-stamps.nbytes // _PAGE), np.bool_)  # pages of stamps that are reserved
 
     def close(self) -> None:
         """Let go of the files; nothing is reserved any more."""
+        self.for_any()
         self._tiles_at = self._stamps_at = None
         self._stamps = np.empty((0, 1, 1), np.uint64)  # not a view: that would hold on to the map
 
     def for_cells(self, kernel: Grid, where: Cells) -> None:
         """Reserve for the tiles that the cells lie in."""
+        if self.copying is not None and self._goes_on(self.copying):
+            self.copying.before_cells(where)
         if self._tiles_at is not None:
             self.for_tiles(kernel.missing(*where))
 
     def for_windows(self, kernel: Grid, where: Cells, radius: int, seen: NDArray[np.bool_] | None = None) -> None:
         """Reserve for the tiles that windows around the cells write; seen: bool `(N, S, S)`, None: all their cells."""
+        if self.copying is not None and self._goes_on(self.copying):
+            self.copying.before_windows(where, radius)
         if self._tiles_at is not None:
             self.for_tiles(kernel.missing_windows(*where, radius, seen))
 
     def for_rectangle(self, copy: int, bounds: tuple[int, int, int, int]) -> None:
         """Reserve for a rectangle (y0, y1, x0, x1) inside the world."""
         y0, y1, x0, x1 = bounds
+        if self.copying is not None and self._goes_on(self.copying):
+            self.copying.before_rectangle(copy, bounds)
         if self._tiles_at is None or y1 <= y0 or x1 <= x0:
             return
         (_, rows, columns), side = self._stamps.shape, self._side
@@ -60,9 +71,20 @@ class Room:
         tiles: Index = (copy * rows + down[:, None]) * columns + across
         self.for_tiles(tiles[self._stamps[copy, down[:, None], across] == 0])
 
+    def for_any(self) -> None:
+        """Reserve nothing: what comes writes only where something was written, and anywhere there."""
+        if self.copying is not None and self._goes_on(self.copying):
+            self.copying.before_all()
+
+    def _goes_on(self, copying: TileCopy) -> bool:
+        """Whether tiles are still copied; a copy that is over is let go."""
+        if copying.over:
+            self.copying = None
+        return not copying.over
+
     def for_tiles(self, tiles: Index) -> None:
         """Reserve for tiles: indices into (copies, TY, TX) laid flat, sorted, each once."""
-        if self._tiles_at is None or not tiles.size:
+        if self._tiles_at is None or not tiles.size or np.array_equal(tiles, self._last):
             return
         for first, size in runs_of(tiles, self._tile_bytes).tolist():
             self._tiles_at.reserve(first, size)
@@ -71,6 +93,7 @@ class Room:
             pages = pages[~self._ready[pages]]
             if pages.size:
                 self._for_stamps(np.unique(pages), self._stamps_at)
+        self._last = tiles
 
     def _for_stamps(self, pages: Index, place: Place) -> None:
         for first, size in runs_of(pages, _PAGE).tolist():

@@ -49,6 +49,12 @@ class SharedPages:
         other.shown_by.add(self)
         return True
 
+    def stand_alone(self) -> None:
+        """Have pages of its own now, also those that only a snapshot in the making will need."""
+        if self._original is not None:
+            self._original.shown_by.discard(self)
+            self._take_over()
+
     def close(self) -> None:
         """Let go of the maps; who shows them keeps them."""
         if self._original is not None:

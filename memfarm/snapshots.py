@@ -11,25 +11,21 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
-from memfarm import checksums, files, live_tiles, plain_npz, publishing, sparse_copy, storage
+from memfarm import checksums, files, plain_npz, publishing, snapshot_files, sparse_copy
 from memfarm.channels import Channel
 from memfarm.errors import DirtyWorldError, StorageError, WorldFormatError
 from memfarm.events import SparseEvents
 from memfarm.live_tiles import Stock
 from memfarm.manifest import FILE, Manifest
-from memfarm.sparse_copy import Runs
+from memfarm.pace import at_once
+from memfarm.snapshot_files import Later, Written
 
 CLOCK: Final = "clock"
 LAST: Final = "last_snapshot.json"
 EVENTS: Final = "events.npz"
 SPARSE: Final = "sparse.json"
-_PAGE: Final = storage.HEADER // 8  # stamps of a page
 _LARGEST: Final = 1 << 20  # bytes of JSON
-
-Written = dict[str, Runs]
-"""Files of a snapshot by their name in it, each with the runs that may be other than zero."""
 
 
 def write(folder: Path, manifest: Manifest, tick: int, stocks: Mapping[str, Stock], sparse: SparseEvents) -> Written:
@@ -39,94 +35,33 @@ def write(folder: Path, manifest: Manifest, tick: int, stocks: Mapping[str, Stoc
     Raises OSError where there is no room; what is there then is not a snapshot.
     """
     files.remove(folder.iterdir())  # of a try that a writer in another process came between
-    changes = {
-        "tick": tick,
-        "map": None if "environmental" in stocks else manifest.map,
-        "grids": {group: entry.model_copy(update={"backend": "memmap"}) for group, entry in manifest.grids.items()},
-    }
-    written = write_plain(folder, FILE, manifest.model_copy(update=changes).text().encode())
-    written |= _write_array(folder, CLOCK, np.array([tick] + [0] * 7, np.int64))
+    written = frame(manifest, tick, "environmental" in stocks, sparse).write(folder, at_once)
     for stock in stocks.values():
-        written |= write_grid(folder, stock)
-    if sparse.names:
-        channels = [channel.to_dict() for channel in sparse.channels]
-        written |= write_plain(folder, SPARSE, json.dumps({"tick": tick, "channels": channels}).encode())
-        written |= write_arrays(folder, EVENTS, sparse.state())
+        written |= snapshot_files.write_grid(folder, stock)
     return written
 
 
-def write_plain(folder: Path, name: str, data: bytes) -> Written:
-    """Write a new file of a snapshot."""
-    fd = files.open_plain(folder / name, "w+")
-    with os.fdopen(fd, "wb") as file:
-        file.write(data)
-    return {name: np.array([[0, len(data)]], np.int64)}
+def frame(manifest: Manifest, tick: int, own_ground: bool, sparse: SparseEvents) -> Later:
+    """All files of a snapshot but those of the grids, as they are now."""
+    changes = {
+        "tick": tick,
+        "map": None if own_ground else manifest.map,
+        "grids": {group: entry.model_copy(update={"backend": "memmap"}) for group, entry in manifest.grids.items()},
+    }
+    text = manifest.model_copy(update=changes).text().encode()
+    channels = [channel.to_dict() for channel in sparse.channels]
+    events = sparse.state() if sparse.names else {}
 
+    def write_frame(folder: Path) -> Written:
+        written = snapshot_files.write_plain(folder, FILE, text)
+        written |= snapshot_files.write_array(folder, CLOCK, np.array([tick] + [0] * 7, np.int64))
+        if channels:
+            about = json.dumps({"tick": tick, "channels": channels}).encode()
+            written |= snapshot_files.write_plain(folder, SPARSE, about)
+            written |= snapshot_files.write_arrays(folder, EVENTS, events)
+        return written
 
-def write_arrays(folder: Path, name: str, arrays: Mapping[str, NDArray[Any]]) -> Written:
-    """Write a new `.npz` of a snapshot."""
-    plain_npz.write(folder / name, arrays)
-    return {name: np.array([[0, (folder / name).stat().st_size]], np.int64)}
-
-
-def _write_array(folder: Path, name: str, array: NDArray[Any]) -> Written:
-    return write_plain(folder, f"{name}.npy", storage.header(array.shape, array.dtype) + array.tobytes())
-
-
-def write_grid(folder: Path, stock: Stock) -> Written:
-    """Write a grid's files with its live tiles only: what was written before a copy's last reset is gone."""
-    (name, tiles), (stamps_name, stamps), (copies_name, copies) = stock.arrays.items()
-    index = live_tiles.live(stock.arrays, np.arange(len(copies)), stock.pages)
-    size = tiles.itemsize * int(np.prod(tiles.shape[3:]))
-    runs = sparse_copy.runs_of(index, size) + np.array([storage.HEADER, 0])
-    written = {f"{name}.npy": _write_sparse(folder / f"{name}.npy", tiles, runs, stock.file)}
-    pages, page = np.unique(index // _PAGE, return_inverse=True)
-    kept = np.zeros((len(pages), _PAGE), np.uint64)  # a dead tile has no blocks in the snapshot: its stamp is 0
-    kept[page, index % _PAGE] = stamps.reshape(-1)[index]
-    written[f"{stamps_name}.npy"] = _write_stamps(folder / f"{stamps_name}.npy", stamps, pages, kept)
-    return {**written, **_write_array(folder, copies_name, copies)}
-
-
-def _write_sparse(path: Path, array: NDArray[Any], runs: Runs, source: Path | None) -> Runs:
-    fd = _new(path, array)
-    try:
-        if source is None:
-            bytes_of = array.reshape(-1).view(np.uint8)
-            sparse_copy.copy_bytes(bytes_of, runs - np.array([storage.HEADER, 0]), fd, storage.HEADER)
-        else:
-            there = files.open_plain(source, "r")
-            try:
-                sparse_copy.copy_file(there, runs, fd)
-            finally:
-                os.close(there)
-    finally:
-        os.close(fd)
-    return np.concatenate([[[0, storage.HEADER]], runs])
-
-
-def _write_stamps(path: Path, stamps: NDArray[Any], pages: NDArray[np.int64], kept: NDArray[np.uint64]) -> Runs:
-    fd = _new(path, stamps)
-    try:
-        end = storage.HEADER + stamps.nbytes
-        for page, values in zip(pages.tolist(), kept, strict=True):
-            start = storage.HEADER * (1 + page)
-            os.pwrite(fd, values.tobytes()[: end - start], start)
-    finally:
-        os.close(fd)
-    runs = sparse_copy.cut_at(sparse_copy.runs_of(pages + 1, storage.HEADER), end)
-    return np.concatenate([[[0, storage.HEADER]], runs])
-
-
-def _new(path: Path, array: NDArray[Any]) -> int:
-    """A new file as long as a segment of `array`, nothing but its header in it."""
-    fd = files.open_plain(path, "w+")
-    try:
-        os.ftruncate(fd, storage.HEADER + array.nbytes)
-        os.pwrite(fd, storage.header(array.shape, array.dtype), 0)
-    except BaseException:
-        os.close(fd)
-        raise
-    return fd
+    return Later((write_frame,))
 
 
 # --- opening

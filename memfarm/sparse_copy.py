@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 Runs = NDArray[np.int64]
 
+_FEW: Final = 64
 _NO_RANGES: Final = {errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM, errno.EBADF, errno.ENOTTY}
 """What `copy_file_range` says where it cannot work between these two files."""
 
@@ -24,12 +25,23 @@ def no_runs() -> Runs:
 
 def runs_of(index: NDArray[np.integer[Any]], unit: int) -> Runs:
     """The runs of the records at `index` `(M,)`, sorted and each once, of `unit` bytes each."""
-    if len(index) <= 1:
-        return np.array([(start * unit, unit) for start in index.tolist()], np.int64).reshape(-1, 2)
+    if len(index) <= _FEW:  # quicker without NumPy
+        return _runs_of_few(index.tolist(), unit)
     index = index.astype(np.int64)
     first = np.flatnonzero(np.diff(index, prepend=index[0] - 2) != 1)
     ends = np.append(first[1:], len(index))
     return np.stack([index[first], ends - first], axis=1) * unit
+
+
+def _runs_of_few(index: list[int], unit: int) -> Runs:
+    runs: list[tuple[int, int]] = []
+    for at in index:
+        start, length = runs[-1] if runs else (0, 0)
+        if length and start + length == at * unit:
+            runs[-1] = (start, length + unit)
+        else:
+            runs.append((at * unit, unit))
+    return np.array(runs, np.int64).reshape(-1, 2)
 
 
 def written(fd: int, start: int, end: int) -> Runs:
@@ -111,9 +123,21 @@ def copy_bytes(data: NDArray[np.uint8], runs: Runs, target: int, base: int) -> N
     """Write the runs of `data`, bytes in memory, into the open file `target`, `base` bytes further on."""
     view = memoryview(data.data)
     for start, length in runs.tolist():
-        done = 0
-        while done < length:
-            done += os.pwrite(target, view[start + done : start + length], base + start + done)
+        _write_run(view[start : start + length], target, base + start)
+
+
+def write_runs(data: NDArray[np.uint8], runs: Runs, target: int, base: int) -> None:
+    """The same of `data` that holds the runs' bytes alone, one run after the other."""
+    view = memoryview(data.data)
+    for start, length in runs.tolist():
+        _write_run(view[:length], target, base + start)
+        view = view[length:]
+
+
+def _write_run(data: memoryview, target: int, start: int) -> None:
+    done = 0
+    while done < len(data):
+        done += os.pwrite(target, data[done:], start + done)
 
 
 def copy_file(source: int, runs: Runs, target: int) -> None:

@@ -4,25 +4,28 @@ A snapshot is a folder `{env.json, part-0/, part-1/, ...}`. Each part holds a ru
 more beside it, sealed with checksums; the index says how many worlds each part has.
 """
 
+import functools
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Protocol, Self
+from typing import Any, Final, Literal, Protocol, Self, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from memfarm import checksums, files, sealed, states
+from memfarm.background import Background
 from memfarm.errors import ConfigError, WorldFormatError
 from memfarm.publishing import publish
-from memfarm.snapshots import Written
+from memfarm.snapshot_files import Later, Pace, Written
 from memfarm.states import State
 from memfarm.world import World
 
 INDEX: Final = "env.json"
 _KIND: Final = "memfarm-env-1"
+_ONE: Final = "part-0"
 
 Worlds = NDArray[np.int64]
 
@@ -41,6 +44,9 @@ class Stateful(Protocol):
 
     def write(self, folder: Path) -> Written:
         """Write it into a new part."""
+
+    def later(self) -> Later:
+        """The same as it is now, for another thread to write; whoever asks sees to its `end`."""
 
     def read(self, part: "Part", worlds: Worlds) -> State:
         """The state of some worlds of a part that was written so."""
@@ -74,6 +80,9 @@ class WorldState:
 
     def write(self, folder: Path) -> Written:
         return self._world.write_into(folder)
+
+    def later(self) -> Later:
+        return self._world.later()
 
     def read(self, part: Part, worlds: Worlds) -> State:
         part.world.check_alike(self._world)
@@ -133,6 +142,11 @@ class Whole:
             written |= thing.write(part)
         checksums.write(part, written)
 
+    def later(self) -> Later:
+        """All things as they are now, to be written behind the run. Whoever asks sees to its `end`."""
+        self.world.check_open()
+        return Later.join([thing.later for thing in self.things().values()])
+
     def read(self, path: Path, first: int) -> State:
         """The state that a snapshot has of this many worlds, from number `first` on, whatever parts hold them.
 
@@ -164,16 +178,28 @@ class Saved:
     def resume(self) -> None:
         """Take note that another state was put in place."""
 
-    def save(self, path: str | os.PathLike[str]) -> None:
+    @overload
+    def save(self, path: str | os.PathLike[str], *, background: Literal[False] = False) -> None: ...
+
+    @overload
+    def save(self, path: str | os.PathLike[str], *, background: Literal[True]) -> Background: ...
+
+    def save(self, path: str | os.PathLike[str], *, background: bool = False) -> Background | None:
         """Make a snapshot in the new folder `path`, whole or not at all: worlds, agents, memories, generator, counters.
 
         Costs what was written in the worlds, whatever they measure. Raises StorageError (ENOSPC: the disk is full).
+        background: of this moment, but written while the environment goes on; see `World.snapshot`.
         """
         whole = self.whole()
+        part = Path(path) / _ONE
+        if background:
+            fill = functools.partial(_fill, whole.world.copies)
+            return whole.world.keep_behind(path, whole.later, fill, part)
         with publish(path) as folder:
-            whole.write_part(folder / "part-0")
-            write_index(folder, {"part-0": whole.world.copies})
-        whole.world.remember_snapshot(Path(path) / "part-0")
+            whole.write_part(folder / _ONE)
+            write_index(folder, {_ONE: whole.world.copies})
+        whole.world.remember_snapshot(part)
+        return None
 
     def save_part(self, folder: str | os.PathLike[str]) -> None:
         """Write these worlds into the new folder `folder`, one of several parts: not atomic, and without an index.
@@ -205,6 +231,13 @@ class Saved:
         self.whole().put(state)
         self.resume()
         return self.look()
+
+
+def _fill(worlds: int, folder: Path, later: Later, pace: Pace) -> None:
+    part = folder / _ONE
+    part.mkdir(mode=0o700)
+    checksums.write(part, later.write(part, pace), pace)
+    write_index(folder, {_ONE: worlds})
 
 
 def write_index(folder: Path, parts: Mapping[str, int]) -> None:

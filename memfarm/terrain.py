@@ -219,6 +219,8 @@ def recipe_of(source: str | os.PathLike[str]) -> dict[str, Any]:
     """The recipe of a file's ground, by its suffix. Raises TerrainError for one that no ground is read from."""
     suffix = Path(source).suffix.lower()
     kind = "octile" if suffix == ".map" else "raster" if suffix in SUFFIXES else None
+    if kind is None and not Path(source).exists():
+        raise TerrainError(f"a map must be a world folder or a file, there is no {str(source)!r}; see `memfarm build`")
     if kind is None:
         raise TerrainError(
             f"terrain is read from {', '.join(('.map', *SUFFIXES))}, got {str(source)!r}; save it as one of these"

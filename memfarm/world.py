@@ -282,9 +282,14 @@ class World(Kept):
             self._guard.tick = tick
 
     def close(self) -> None:
-        """Flush and let go; files of a named world stay unless `memmap.delete_on_close`. Twice is fine."""
+        """Flush and let go; files of a named world stay unless `memmap.delete_on_close`. Twice is fine.
+
+        Waits for a snapshot in the background, and raises what went wrong there if nobody has heard of it.
+        """
         if self._closed:
             return
+        if self._behind is not None:
+            self._behind.join()
         self._closed = True
         try:
             if self.path is not None and self._owned() and self._memmap.delete_on_close:
@@ -303,6 +308,8 @@ class World(Kept):
             self._clock.close()  # the lock last: what others find is whole and closed
             if self._shared_map is not None:
                 self._shared_map.close()
+        if self._behind is not None:
+            self._behind.tell()
 
     def __reduce__(self) -> tuple[Any, ...]:
         """A named world travels as its path, opened to read; a scratch world as its recipe, made anew."""

@@ -15,7 +15,7 @@ from memfarm import config_files
 from memfarm.channels import GROUPS, TRAILS
 from memfarm.config import MemmapConfig, SimulationConfig
 from memfarm.envs.forage_config import ForageConfig
-from memfarm.errors import ChannelError, ClosedError, ConfigError, ReadOnlyError, ShapeError
+from memfarm.errors import ChannelError, ClosedError, ConfigError, ReadOnlyError, ShapeError, WorldLockedError
 from memfarm.files import safe_name
 from memfarm.grid import ChannelGrid
 from memfarm.managers import GroupManager
@@ -146,7 +146,13 @@ def readers(tmp_path: Path) -> None:
             consumer.set_environmental_layer("TERRAIN_COST", np.zeros((40, 56)))
     other = World(map=made.path)
     assert other.shape == (40, 56)
-    for each in (*consumers, other):
+    writer = World.open(made.path, "r+")
+    with pytest.raises(WorldLockedError):
+        World.open(made.path, "r+")
+    writer.advance(2)
+    consumers[0].gather("TRAILS", 0, [3], [3])
+    assert consumers[0].tick == writer.tick
+    for each in (*consumers, other, writer):
         each.close()
 
 

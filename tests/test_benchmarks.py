@@ -15,6 +15,8 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+pytestmark = pytest.mark.once
+
 ROOT = Path(__file__).parents[1]
 BASELESS = {"clock-writes", "shards-supersuit"}  # a count that needs none; what need not be installed
 
@@ -96,6 +98,10 @@ def test_every_figure_has_its_row_and_its_id(quick: SimpleNamespace) -> None:
         "shards-async[32-n3]",
         "shards-supersuit[48-n8]",
         "shards-halves[48-n32]",
+        "snapshot[128]",
+        "snapshot-disk[128]",
+        "snapshot-step[128-n8]",
+        "snapshot-call[128-n8]",
     ]
 
 

@@ -20,6 +20,8 @@ from memfarm.config import (
 )
 from memfarm.errors import ConfigError
 
+pytestmark = pytest.mark.once
+
 
 class TinyAgents(AgentsConfig):
     bite: float = 0.5

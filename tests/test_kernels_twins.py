@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 from memfarm import layout, reference
 from memfarm.channels import Channel, Decay, Recover, Regrow, Static
 
+pytestmark = pytest.mark.once
+
 kernels = pytest.importorskip("memfarm._kernels")
 
 DTYPES = sorted(layout.VALUES)

@@ -18,6 +18,8 @@ from memfarm.errors import StorageError, WorldLockedError
 from memfarm.locks import WorldLock, writer_of
 from memfarm.world import World
 
+pytestmark = pytest.mark.once
+
 ROOT = Path(__file__).parents[1]
 
 HOLDER = r"""

@@ -1,8 +1,6 @@
 """Maps from recipes: one build a machine, a ground that no other's writes reach, a folder that only its owner fills."""
 
 import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from other_python import run_python
 from typer.testing import CliRunner
 
 import memfarm
@@ -21,6 +20,8 @@ from memfarm.config import MemmapConfig, SimulationConfig
 from memfarm.envs.ground import make_world
 from memfarm.errors import ConfigError, StorageError, TerrainError
 from memfarm.world import World
+
+pytestmark = pytest.mark.once
 
 gym.register_envs(memfarm)
 
@@ -319,15 +320,7 @@ if __name__ == "__main__":
 
 
 def test_of_six_that_ask_at_once_one_builds(cache: Path, tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", CROWD, str(tmp_path / "log")],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    done = run_python("-c", CROWD, tmp_path / "log")
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "log").read_text() == "built\n"
     assert len(maps(cache)) == 1
@@ -353,16 +346,8 @@ def test_the_command_lists_maps_and_clears_them(cache: Path, worlds: list[World]
 def test_a_map_that_is_being_opened_is_not_cleared_away(cache: Path) -> None:
     script = "from memfarm import map_cache; print(map_cache.clear())"
     with map_cache.held(RECIPE, "wall", MemmapConfig()) as folder:
-        done = subprocess.run(
-            [sys.executable, "-W", "error", "-c", script],
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=True,
-        )
-        assert done.stdout == "0\n"
+        done = run_python("-c", script)
+        assert (done.returncode, done.stdout) == (0, "0\n"), done.stderr
         assert folder is not None
         World.open(folder).close()
     assert map_cache.clear() == 1

@@ -6,11 +6,18 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.once
+
 ROOT = Path(__file__).parents[1]
 SOURCES = sorted(
     path for part in ("memfarm", "envs", "wrappers", "examples", "benchmarks") for path in (ROOT / part).rglob("*.py")
 )
-BETWEEN_OWN_PROCESSES = {"memfarm/testing.py", "envs/sharded.py", "envs/shards/worker.py", "envs/shards/line.py"}
+BETWEEN_OWN_PROCESSES = {
+    "memfarm/testing/determinism.py",
+    "envs/sharded.py",
+    "envs/shards/worker.py",
+    "envs/shards/line.py",
+}
 """What may import pickle: it goes through pipes between a parent and its own workers, and never to a file."""
 
 BANNED = ("pickle", "_pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve")

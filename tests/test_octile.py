@@ -11,6 +11,8 @@ from memfarm.errors import TerrainError
 from memfarm.octile import LETTERS, read_octile
 from memfarm.terrain import from_octile, load
 
+pytestmark = pytest.mark.once
+
 ARENA = Path(__file__).parent / "data" / "arena.map"
 
 

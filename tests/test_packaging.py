@@ -17,9 +17,7 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[1]
 WRITTEN_BY_TOOLS = (".*", "__pycache__", "build", "dist", "runs", "*.egg-info", "*.so")
-pytestmark = pytest.mark.skipif(
-    os.environ.get("MEMFARM_KERNELS") == "reference", reason="a wheel is the same whichever kernels run"
-)
+pytestmark = pytest.mark.once
 
 
 def python(*arguments: str, cwd: Path, **environment: str) -> subprocess.Popen[str]:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from advantages_by_hand import advantages_by_hand
 from gymnasium import spaces
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -16,6 +17,8 @@ from memfarm.demo.evaluation import Score, evaluate
 from memfarm.demo.film import crowded
 from memfarm.demo.policies import EAT, GreedyChooser, LearnedChooser, RandomChooser, ways
 from memfarm.examples.ppo import Learner, Policy, Rollout, Settings, advantages, draw
+
+pytestmark = pytest.mark.once
 
 SIDE, CHANNELS, ACTIONS = 7, 2, 6
 
@@ -90,24 +93,6 @@ def parameters(learner: Learner) -> torch.Tensor:
 # --- the algorithm
 
 
-def advantages_by_hand(rollout: Rollout, gamma: float, gae_lambda: float) -> NDArray[np.float64]:
-    """Each agent, each tick: the discounted sum of the surprises up to the life's end, written out."""
-    rewards, values = rollout.rewards.numpy().astype(float), rollout.values.numpy().astype(float)
-    terminated, done = rollout.terminated.numpy(), rollout.done.numpy()
-    steps, agents = rewards.shape
-    out = np.zeros((steps, agents))
-    for n in range(agents):
-        for t in range(steps):
-            weight = 1.0
-            for k in range(t, steps):
-                after = 0.0 if terminated[k, n] else values[k + 1, n]
-                out[t, n] += weight * (rewards[k, n] + gamma * after - values[k, n])
-                weight *= gamma * gae_lambda
-                if done[k + 1, n]:
-                    break
-    return out
-
-
 @settings(max_examples=50)
 @given(seed=st.integers(0, 10_000), gamma=st.floats(0, 1), gae_lambda=st.floats(0, 1), steps=st.integers(1, 12))
 def test_advantages_are_the_surprises_up_to_the_end_of_the_life(
@@ -119,7 +104,9 @@ def test_advantages_are_the_surprises_up_to_the_end_of_the_life(
     rollout.values.normal_(generator=random)
     rollout.done[1:] = torch.rand(steps, 5, generator=random) < 0.3
     rollout.terminated[:] = rollout.done[1:] & (torch.rand(steps, 5, generator=random) < 0.5)
-    expected = advantages_by_hand(rollout, gamma, gae_lambda)
+    terminated, done = rollout.terminated.numpy(), rollout.done[1:].numpy()
+    given = rollout.rewards.numpy(), rollout.values.numpy(), terminated, done & ~terminated
+    expected = advantages_by_hand(*given, gamma, gae_lambda)
     np.testing.assert_allclose(advantages(rollout, gamma, gae_lambda).numpy(), expected, atol=1e-4)
 
 

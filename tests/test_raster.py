@@ -16,6 +16,8 @@ from memfarm.errors import TerrainError
 from memfarm.raster import load_raster, resample
 from memfarm.terrain import load
 
+pytestmark = pytest.mark.once
+
 HILL = np.add.outer(np.arange(6.0) ** 2, 3.0 * np.arange(9.0)).astype(np.float32)
 
 

@@ -13,6 +13,8 @@ from memfarm import layout
 from memfarm.channels import Channel, Decay, Recover, Regrow, Static
 from memfarm.eager import Eager
 
+pytestmark = pytest.mark.once
+
 TOLERANCE = {"float32": 2e-5, "float64": 1e-9, "float16": 2e-2}
 """Of the capacity. float16 keeps 11 bits: 2.5e-4 a write, and a scenario writes a cell a few dozen times at most."""
 

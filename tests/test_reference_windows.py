@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 from memfarm import layout
 from memfarm.channels import Channel
 
+pytestmark = pytest.mark.once
+
 SEEDS = st.integers(0, 2**63)
 Array = np.ndarray[Any, Any]
 

@@ -12,6 +12,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+from advantages_by_hand import advantages_by_hand
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -187,22 +188,6 @@ def test_an_environment_cuts_its_windows_into_the_slots() -> None:
 # --- advantages
 
 
-def by_hand(rewards: Any, values: Any, terminated: Any, truncated: Any, gamma: float, lam: float) -> Any:
-    """Each agent, each tick: the discounted sum of the surprises up to the life's end, written out."""
-    steps, agents = rewards.shape
-    out = np.zeros((steps, agents))
-    for n in range(agents):
-        for t in range(steps):
-            weight = 1.0
-            for k in range(t, steps):
-                after = 0.0 if terminated[k, n] else float(values[k + 1, n])
-                out[t, n] += weight * (float(rewards[k, n]) + gamma * after - float(values[k, n]))
-                weight *= gamma * lam
-                if terminated[k, n] or truncated[k, n]:
-                    break
-    return out
-
-
 @given(seed=st.integers(0, 10**6), gamma=st.floats(0, 1), lam=st.floats(0, 1), steps=st.integers(1, 12))
 def test_advantages_are_the_surprises_up_to_the_end_of_the_life(
     seed: int, gamma: float, lam: float, steps: int
@@ -212,7 +197,7 @@ def test_advantages_are_the_surprises_up_to_the_end_of_the_life(
     ended = random.random((steps, 4)) < 0.3
     terminated = ended & (random.random((steps, 4)) < 0.5)
     got = advantages.estimate(rewards, values, terminated, ended & ~terminated, gamma, lam)
-    expected = by_hand(rewards, values, terminated, ended & ~terminated, gamma, lam)
+    expected = advantages_by_hand(rewards, values, terminated, ended & ~terminated, gamma, lam)
     np.testing.assert_allclose(got, expected, atol=1e-4)
 
 
@@ -222,7 +207,7 @@ def test_a_rollout_that_is_not_full_is_estimated_as_far_as_it_goes(rollout: Memm
     total = rollout.returns(last, 0.9, 0.8)
     values = np.stack([*(there["values"] for there in log), last])
     rest = [np.stack([there[name] for there in log]) for name in ("rewards", "terminations", "truncations")]
-    expected = by_hand(rest[0], values, rest[1], rest[2], 0.9, 0.8)
+    expected = advantages_by_hand(rest[0], values, rest[1], rest[2], 0.9, 0.8)
     np.testing.assert_allclose(total, expected + values[:-1], atol=1e-5)
     assert sum(len(batch.rows) for batch in batches(rollout, 4)) == (~rollout.resting[:3]).sum()
 

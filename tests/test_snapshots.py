@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from memfarm import checksums, snapshots, terrain
+from memfarm import checksums, live_tiles, snapshots, sparse_copy, terrain
 from memfarm.channels import ALLY_SIGNAL, DAMAGE_HEAT, TRAILS
 from memfarm.config import MemmapConfig
 from memfarm.errors import DirtyWorldError, StorageError, WorldFormatError
@@ -180,13 +180,13 @@ def test_a_snapshot_costs_what_was_written_not_what_the_world_measures(
 ) -> None:
     copied = []
     for name in ("copy_bytes", "copy_file"):
-        real = getattr(snapshots.sparse_copy, name)
+        real = getattr(sparse_copy, name)
         spy = lambda source, runs, *rest, real=real: copied.append(int(runs[:, 1].sum())) or real(source, runs, *rest)  # noqa: E731
-        monkeypatch.setattr(snapshots.sparse_copy, name, spy)
+        monkeypatch.setattr(sparse_copy, name, spy)
     looked_at = []
-    real_ranges = snapshots.live_tiles._ranges
+    real_ranges = live_tiles._ranges
     monkeypatch.setattr(
-        snapshots.live_tiles,
+        live_tiles,
         "_ranges",
         lambda *given: looked_at.extend(last - first for first, last in real_ranges(*given)) or real_ranges(*given),
     )

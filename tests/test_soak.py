@@ -9,6 +9,8 @@ from types import ModuleType
 import numpy as np
 import pytest
 
+pytestmark = pytest.mark.once
+
 if sys.platform != "linux":
     pytest.skip("the soak reads /proc", allow_module_level=True)
 

@@ -13,6 +13,8 @@ from memfarm.channels import Channel
 from memfarm.errors import ConfigError, StorageError, WorldFormatError
 from memfarm.grid import ChannelGrid
 
+pytestmark = pytest.mark.once
+
 LAYOUT = {
     "a": ((2, 3), np.dtype(np.float32)),
     "a.stamps": ((5,), np.dtype(np.uint64)),

@@ -17,6 +17,8 @@ from memfarm.errors import StorageError
 from memfarm.memory import AgentMemory
 from memfarm.world import World
 
+pytestmark = pytest.mark.once
+
 ROOT = Path(__file__).parents[1]
 
 CHILD = """

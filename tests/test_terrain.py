@@ -17,6 +17,8 @@ from memfarm.errors import ConfigError, DTypeError, ShapeError, TerrainError, Va
 from memfarm.noise import fractal_noise
 from memfarm.terrain import Terrain, from_elevation, from_noise, from_recipe, load
 
+pytestmark = pytest.mark.once
+
 HILL = np.add.outer(np.arange(6.0) ** 2, 3.0 * np.arange(9.0)).astype(np.float32)
 SHAPES = arrays.array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=9)
 HEIGHTS = arrays.arrays(np.float32, SHAPES, elements=st.integers(-100, 3000) | st.just(np.nan))
@@ -346,8 +348,11 @@ class TestRecipe:
         with pytest.raises(TerrainError, match=message):
             from_recipe(recipe)
 
-    def test_load_names_the_suffixes(self):
-        with pytest.raises(TerrainError, match=r"\.map, \.npy.*got 'dem\.xyz'"):
-            load("dem.xyz")
+    def test_load_names_the_suffixes(self, tmp_path):
+        (tmp_path / "dem.xyz").touch()
+        with pytest.raises(TerrainError, match=r"\.map, \.npy.*got '.*dem\.xyz'"):
+            load(tmp_path / "dem.xyz")
+        with pytest.raises(TerrainError, match="there is no 'worlds/valley'"):
+            load("worlds/valley")
         with pytest.raises(TerrainError, match="did you mean 'water_level'"):
             load("dem.npy", water_levle=3)

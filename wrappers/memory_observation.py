@@ -13,8 +13,9 @@ from memfarm.errors import ConfigError
 from memfarm.memory import DEFAULT_MEMORY, AgentMemory
 from memfarm.stateful import Saved, Whole
 from memfarm.windows import check_radius
+from memfarm.wrappers.inhabited import answer_on_final, inhabited, saved
 from memfarm.wrappers.unit_box import UnitBox
-from memfarm.wrappers.window_observation import WindowObservation, answer_on_final, inhabited, saved
+from memfarm.wrappers.window_observation import WindowObservation
 
 if TYPE_CHECKING:
     _Wrapper = VectorWrapper[Any, Any, Any, Any, NDArray[Any]]
@@ -169,9 +170,7 @@ class MemoryObservation(Saved, _Wrapper):
         """What memory and overview are written into: had before the step, which a full disk then finds undone."""
         return self._memories.buffer(), None if self._overviews is None else self._overviews.buffer()
 
-    def _beside(
-        self, windows: Any, around: NDArray[np.float32], square: NDArray[np.float32] | None
-    ) -> Observation:
+    def _beside(self, windows: Any, around: NDArray[np.float32], square: NDArray[np.float32] | None) -> Observation:
         """`windows` with the memories of all agents, which have seen them."""
         agents = self._core.agents
         self.memory.observe(self._everyone, agents.y, agents.x, self.memory_radius, out=around)

@@ -1,5 +1,6 @@
 """The state of what agents remember: taken, checked, put back, and kept beside their worlds in a snapshot."""
 
+import functools
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,11 +8,12 @@ from typing import Final
 
 import numpy as np
 
-from memfarm import plain_npz, snapshots, states
+from memfarm import plain_npz, snapshot_files, states
 from memfarm.errors import WorldFormatError
 from memfarm.files import read_text
 from memfarm.grid import ChannelGrid
-from memfarm.snapshots import Written
+from memfarm.pace import at_once
+from memfarm.snapshot_files import Later, Written
 from memfarm.stateful import Part, Worlds
 from memfarm.states import State
 from memfarm.wrappers.recollection import Recollection
@@ -65,12 +67,26 @@ class MemoryState:
     def write(self, folder: Path) -> Written:
         inside = folder / _FOLDER
         inside.mkdir(mode=0o700)
-        written = snapshots.write_plain(folder, _ABOUT, (json.dumps(self._about(), indent=2) + "\n").encode())
-        written |= snapshots.write_arrays(folder, _ARRAYS, {"life": self._recollection.life})
+        written = self._frame().write(folder, at_once)
         for grid in self._memory.grids:
-            found = snapshots.write_grid(inside, grid.stock())
+            found = snapshot_files.write_grid(inside, grid.stock())
             written |= {f"{_FOLDER}/{name}": runs for name, runs in found.items()}
         return written
+
+    def later(self) -> Later:
+        copied = (functools.partial(Later.of, grid, _FOLDER) for grid in self._memory.grids)
+        return Later.join([self._frame, *copied])
+
+    def _frame(self) -> Later:
+        """All but the grids, as it is now."""
+        about = json.dumps(self._about(), indent=2) + "\n"
+        life = self._recollection.life.copy()
+
+        def write_frame(folder: Path) -> Written:
+            written = snapshot_files.write_plain(folder, _ABOUT, about.encode())
+            return written | snapshot_files.write_arrays(folder, _ARRAYS, {"life": life})
+
+        return Later((write_frame,))
 
     def read(self, part: Part, worlds: Worlds) -> State:
         path = part.folder / _ABOUT

@@ -1,12 +1,11 @@
 """WindowObservation: every agent sees the window of the world around it, as one torch tensor or NumPy array."""
 
 import functools
-import weakref
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, Self, cast
+from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
 import numpy as np
-from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
+from gymnasium.vector import VectorEnv, VectorWrapper
 from numpy.typing import NDArray
 
 from memfarm import arrays
@@ -17,10 +16,11 @@ from memfarm.memory import AgentMemory
 from memfarm.stateful import Saved, Whole
 from memfarm.windows import WindowCutter, check_radius
 from memfarm.world import World
-from memfarm.wrappers.buffers import Buffers
 from memfarm.wrappers.company import Company
-from memfarm.wrappers.mapped_buffers import empty, make_buffers
+from memfarm.wrappers.inhabited import answer_on_final, inhabited, saved
+from memfarm.wrappers.mapped_buffers import empty
 from memfarm.wrappers.memory_state import MemoryState
+from memfarm.wrappers.outlet import Outlet, make_outlet
 from memfarm.wrappers.recollection import Recollection
 from memfarm.wrappers.unfinished import Unfinished
 from memfarm.wrappers.unit_box import UnitBox
@@ -32,51 +32,6 @@ else:
 
 DEFAULT_CHANNELS: Final = ("SELF_HP", "ALLIES_HP", "RESOURCES", "OBSTACLES", "TERRAIN_COST", "VISIBILITY", "TRAILS")
 """What an agent sees unless told otherwise, in the order of the windows' channels."""
-
-
-class Agents(Protocol):
-    """What is read of an environment's agents: struct of arrays, one entry an agent."""
-
-    copy: NDArray[np.int32]  # (N,)
-    y: NDArray[np.int32]  # (N,)
-    x: NDArray[np.int32]  # (N,)
-    alive: NDArray[np.bool_]  # (N,)
-    hp: NDArray[np.float32]  # (N,), in [0, 1]
-
-
-class Inhabited(Protocol):
-    """What is read of an environment: its world and its agents."""
-
-    world: World
-    agents: Agents
-
-
-class Outlet(Protocol):
-    """How windows leave: as arrays, or as tensors on a device."""
-
-    def buffer(self) -> NDArray[np.float32]: ...
-
-    def hand_out(self, windows: NDArray[np.float32]) -> Any: ...
-
-    def hand_out_fresh(self, windows: NDArray[np.float32]) -> Any: ...
-
-    def actions(self, actions: Any) -> Any: ...
-
-
-class _Arrays:
-    """NumPy's outlet: the buffer itself."""
-
-    def __init__(self, buffers: Buffers) -> None:
-        self.buffer: Final = buffers.take
-
-    def hand_out(self, windows: NDArray[np.float32]) -> NDArray[np.float32]:
-        return windows
-
-    def hand_out_fresh(self, windows: NDArray[np.float32]) -> NDArray[np.float32]:
-        return windows
-
-    def actions(self, actions: Any) -> Any:
-        return actions
 
 
 class WindowObservation(Saved, _Wrapper):
@@ -350,65 +305,10 @@ class WindowObservation(Saved, _Wrapper):
 
     def another_outlet(self, shape: tuple[int, int, int, int]) -> Outlet:
         """What hands out float32 arrays of `shape` `(N, S, S, C)` as windows are handed out here."""
-        return _outlet(shape, *self._kind)
+        return make_outlet(shape, *self._kind)
 
     def another_space(self, shape: tuple[int, int, int]) -> UnitBox:
         """The space of what such an outlet hands out for one agent; `shape` is `(S, S, C)`."""
         tensor, _, dtype, *_ = self._kind
         single = shape if tensor == "numpy" else (shape[2], *shape[:2])
         return UnitBox(single, "float16" if dtype == "float16" else "float32")
-
-
-def answer_on_final(core: Any, method: Callable[[NDArray[np.integer[Any]]], Any], metadata: dict[str, Any]) -> None:
-    """Give the environment `method`, by a weak reference: a dropped wrapper lets its memory go at once."""
-    same_step = metadata.get("autoreset_mode") == AutoresetMode.SAME_STEP
-    if not hasattr(core, "on_final"):
-        if same_step:
-            raise ConfigError("SAME_STEP autoreset needs an environment with on_final, got none; use NEXT_STEP")
-        return
-    bound: Any = method
-    reference = weakref.WeakMethod(bound)
-
-    def answer(rows: NDArray[np.integer[Any]]) -> Any:
-        final = reference()
-        return None if final is None else final(rows)
-
-    core.on_final = answer
-    weakref.finalize(bound.__self__, _forget, weakref.ref(core), answer).atexit = False
-
-
-def _forget(core: "weakref.ref[Any]", answer: object) -> None:
-    env = core()
-    if env is not None and env.on_final is answer:
-        env.on_final = None
-
-
-def saved(core: object) -> Any:
-    """The core, if it can be saved and copied. Raises ConfigError."""
-    if not isinstance(core, Saved):
-        raise ConfigError(f"only an environment with a state is saved or copied, got {type(core).__name__}")
-    return core
-
-
-def inhabited(env: object) -> Inhabited:
-    """The core of `env`, if it is a vector environment with a world and agents. Raises ConfigError."""
-    core = env.unwrapped if isinstance(env, VectorEnv) else None
-    if not hasattr(core, "world") or not hasattr(core, "agents"):
-        raise ConfigError(
-            f"WindowObservation needs a vector environment with a world and agents, got {type(env).__name__}"
-        )
-    return cast("Inhabited", core)
-
-
-def _outlet(
-    shape: tuple[int, int, int, int], tensor: str, device: str, dtype: str, copy: bool, mapped_above: int | None
-) -> Outlet:
-    if tensor == "torch":
-        from memfarm.wrappers.tensors import make_tensors  # torch enters with tensors only
-
-        return make_tensors(shape, device, dtype, copy, mapped_above)
-    if tensor != "numpy":
-        raise ConfigError(f"tensor must be 'torch' or 'numpy', got {tensor!r}")
-    if (device, dtype) != ("cpu", "float32"):
-        raise ConfigError(f"tensor='numpy' is float32 on the cpu, got {dtype} on {device}; use tensor='torch'")
-    return _Arrays(make_buffers(shape, np.float32, copy, mapped_above))

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from memfarm.config import SimulationConfig
-from memfarm.envs.base import Config, GridEnv
+from memfarm.envs.base import GridEnv
+from memfarm.envs.rules import Config
 from memfarm.errors import ConfigError, did_you_mean
 
 

@@ -4,10 +4,11 @@ from typing import Any, Final, Literal
 
 from gymnasium.vector import AutoresetMode
 
-from memfarm.envs.base import Config, GridEnv
+from memfarm.envs.base import GridEnv
 from memfarm.envs.doors.arguments import configure
 from memfarm.envs.doors.perception import Perception, perceive
 from memfarm.envs.options import checked_count
+from memfarm.envs.rules import Config
 from memfarm.errors import ConfigError
 
 _OWN: Final = ("num_envs", "agents_per_world", "tensor", "device", "dtype", "copy", "threads", "autoreset_mode")

@@ -9,11 +9,12 @@ from gymnasium.vector import AutoresetMode
 from numpy.typing import ArrayLike, NDArray
 from pettingzoo import ParallelEnv
 
-from memfarm.envs.base import Config, GridEnv
+from memfarm.envs.base import GridEnv
 from memfarm.envs.doors.arguments import configure, world_options
 from memfarm.envs.doors.perception import Observation, Perception, core_of, each, perceive
 from memfarm.envs.doors.screen import Screen
 from memfarm.envs.options import checked_count, checked_render_mode
+from memfarm.envs.rules import Config
 from memfarm.errors import ActionError, did_you_mean
 from memfarm.events import Events
 from memfarm.stateful import Saved, Whole

@@ -10,9 +10,10 @@ from gymnasium.vector import AutoresetMode
 from numpy.typing import ArrayLike, NDArray
 
 from memfarm.envs.agents import Agents
-from memfarm.envs.base import Config, GridEnv
+from memfarm.envs.base import GridEnv
 from memfarm.envs.doors.arguments import configure, world_options
 from memfarm.envs.doors.perception import Observation, Perception, core_of, each, perceive
+from memfarm.envs.rules import Config
 from memfarm.envs.spec import PlainSpec
 from memfarm.errors import ActionError
 from memfarm.events import Events

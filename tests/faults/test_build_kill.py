@@ -14,7 +14,7 @@ from memfarm.world import World
 
 FULL = os.environ.get("MEMFARM_DOSE") == "full"
 KILLS = 170 if FULL else 20
-pytestmark = pytest.mark.timeout(3600 if FULL else 300)
+pytestmark = [pytest.mark.once, pytest.mark.timeout(3600 if FULL else 300)]
 
 CALLS = ("open", "ftruncate", "pwrite", "fsync", "mkdir", "rename", "replace", "unlink", "rmdir", "posix_fallocate")
 

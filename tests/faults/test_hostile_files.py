@@ -22,6 +22,8 @@ from memfarm.octile import read_octile
 from memfarm.raster import load_raster
 from memfarm.world import World
 
+pytestmark = pytest.mark.once
+
 SHAPE = (20, 37)
 FIFO_READERS: dict[str, Callable[[Path], object]] = {
     "config.yaml": SimulationConfig.from_file,

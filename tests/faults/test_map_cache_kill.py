@@ -1,9 +1,12 @@
 """A builder of a map, killed at every step it takes on the disk, leaves nothing that another takes for a map."""
 
 import os
-import subprocess
-import sys
 from pathlib import Path
+
+import pytest
+from other_python import run_python
+
+pytestmark = pytest.mark.once
 
 MURDERS = """
 import os, shutil, signal, sys
@@ -98,16 +101,7 @@ assert len([path for path in cache.iterdir() if path.is_dir()]) == 2
 
 
 def run(script: str, cache: Path, *arguments: str) -> str:
-    root = Path(__file__).parents[2]
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", script, *arguments],
-        env={**os.environ, "MEMFARM_CACHE": str(cache), "PYTHONPATH": str(root)},
-        cwd=root,
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
-    )
+    done = run_python("-c", script, *arguments, timeout=240, MEMFARM_CACHE=cache)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

@@ -1,12 +1,12 @@
 """Scratch worlds leave nothing behind, however their process ends."""
 
-import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from other_python import run_python
+
+pytestmark = pytest.mark.once
 
 CHILD = """
 import os, signal, sys
@@ -44,15 +44,6 @@ here("never reached")
 @pytest.mark.parametrize("fallback", ["tmpfile", "fallback"])
 @pytest.mark.parametrize("moment", ["in construction", "made", "written", "one closed", "exit"])
 def test_nothing_is_left(tmp_path: Path, moment: str, fallback: str) -> None:
-    root = Path(__file__).parents[2]
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", CHILD, moment, fallback],
-        env={**os.environ, "MEMFARM_SCRATCH": str(tmp_path), "PYTHONPATH": str(root)},
-        cwd=root,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    done = run_python("-c", CHILD, moment, fallback, MEMFARM_SCRATCH=tmp_path)
     assert done.returncode == (0 if moment == "exit" else -signal.SIGKILL), done.stderr
     assert list(tmp_path.iterdir()) == []

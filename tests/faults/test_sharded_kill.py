@@ -16,6 +16,8 @@ from typing import Any
 import psutil
 import pytest
 
+pytestmark = pytest.mark.once
+
 ROOT = Path(__file__).parents[2]
 SHARED_MEMORY = Path("/dev/shm")
 MOMENTS = 50 if os.environ.get("MEMFARM_DOSE") == "full" else 1

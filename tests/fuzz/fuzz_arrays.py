@@ -120,7 +120,7 @@ def mutated_npz(rng: random.Random, pool: Sequence[bytes]) -> bytes:
             member = _member(rng, pool)
             kinds = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_DEFLATED)
             slow = (zipfile.ZIP_LZMA, zipfile.ZIP_BZIP2) if len(member) < 5000 and rng.random() < 0.1 else ()
-            archive.writestr(name, member, compress_type=rng.choice((*slow, *kinds)), compresslevel=1)
+            archive.writestr(zipfile.ZipInfo(name), member, compress_type=rng.choice((*slow, *kinds)), compresslevel=1)
     data = out.getvalue()
     if rng.random() < 0.5:  # the directory of the archive: sizes, methods, flags, offsets
         start = data.rfind(b"PK\1\2")

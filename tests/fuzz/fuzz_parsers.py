@@ -1,5 +1,6 @@
 """Every parser of what lies on disk, as the fuzzer sees it: how an input is made, where it goes, what reads it."""
 
+import contextlib
 import json
 import os
 import random
@@ -15,7 +16,7 @@ from fuzz_bytes import mutated
 from fuzz_pictures import mutated_png, mutated_tiff
 from fuzz_trees import YAML_TOKENS, mutated_json, mutated_yaml
 
-from memfarm import config_files, storage, terrain
+from memfarm import checksums, config_files, plain_npz, storage, terrain
 from memfarm.envs.forage_config import ForageConfig
 from memfarm.errors import ConfigError
 from memfarm.manifest import Manifest
@@ -108,6 +109,31 @@ def _mutated_world(rng: random.Random, pool: Sequence[bytes]) -> bytes:
     return name + b"\n" + changed
 
 
+def _snapshot(folder: Path, data: bytes) -> object:
+    """Put a `checksums.json` into a snapshot, and check the snapshot against it."""
+    place = folder / "snapshot"
+    if not place.exists():
+        world = World.open(fuzz_seeds.small_world(folder / "world"))
+        world.snapshot(place)
+        world.close()
+    (place / checksums.FILE).write_bytes(data)
+    return checksums.verify(place)
+
+
+def _mutated_seal(rng: random.Random, pool: Sequence[bytes]) -> bytes:
+    """By its bytes, or by its body under a seal that fits: what only whoever writes on purpose can make."""
+    data = rng.choice(pool)
+    if rng.random() < 0.25:
+        return mutated(rng, data, pool)
+    head, mark, body = data.partition(b'"body": ')
+    if not mark:
+        return mutated(rng, data, pool)
+    changed = mutated_json(rng, [body[:-2]])
+    with contextlib.suppress(ValueError, RecursionError):  # as `sealed` writes it
+        changed = json.dumps(json.loads(changed), sort_keys=True).encode()
+    return fuzz_seeds.resealed(head + mark + changed + b"}\n")
+
+
 OCTILE = (
     b"type octile",
     b"height ",
@@ -131,6 +157,8 @@ PARSERS = {
     "octile": Parser(fuzz_seeds.octile, _bytes(OCTILE), _file("made.map", read_octile)),
     "npy": Parser(fuzz_seeds.npy, mutated_npy, _file("hill.npy", load_raster)),
     "npz": Parser(fuzz_seeds.npz, mutated_npz, _file("hill.npz", load_raster)),
+    "plain-npz": Parser(fuzz_seeds.plain_npz_files, mutated_npz, _file("agents.npz", plain_npz.read)),
+    "sealed": Parser(fuzz_seeds.sealed_files, _mutated_seal, _snapshot),
     "png": Parser(fuzz_seeds.pictures, mutated_png, _file("hill.png", load_raster)),
     "json": Parser(fuzz_seeds.configurations, mutated_json, _file("config.json", ForageConfig.load)),
     "yaml": Parser(fuzz_seeds.yamls, mutated_yaml, _file("config.yaml", ForageConfig.load)),

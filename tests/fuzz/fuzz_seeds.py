@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import tempfile
 import zlib
 from pathlib import Path
@@ -11,7 +12,7 @@ import yaml
 from fuzz_pictures import header, png, tiff
 from PIL import Image
 
-from memfarm import storage
+from memfarm import checksums, storage
 from memfarm.config import SimulationConfig
 from memfarm.envs.forage_config import ForageConfig
 from memfarm.world import World
@@ -147,6 +148,31 @@ def world_files() -> list[bytes]:
     with tempfile.TemporaryDirectory() as place:
         folder = small_world(Path(place) / "w")
         return [path.name.encode() + b"\n" + path.read_bytes() for path in sorted(folder.iterdir())]
+
+
+def plain_npz_files() -> list[bytes]:
+    found = []
+    for arrays in ({"hp": HILL, "alive": HILL > 4}, {"keys": np.arange(3, dtype=np.uint64), "tick": np.int32(5)}, {}):
+        out = io.BytesIO()
+        np.savez(out, **arrays)
+        found.append(out.getvalue())
+    return found
+
+
+def sealed_files() -> list[bytes]:
+    """The checksums of a snapshot."""
+    with tempfile.TemporaryDirectory() as folder:
+        world = World.open(small_world(Path(folder) / "world"))
+        world.snapshot(Path(folder) / "snapshot")
+        world.close()
+        return [(Path(folder) / "snapshot" / checksums.FILE).read_bytes()]
+
+
+def resealed(data: bytes) -> bytes:
+    """A sealed file whose seal fits whatever its body has become."""
+    head, _, body = data.partition(b'"body": ')
+    inside = body[:-2]
+    return re.sub(rb'"crc32": \d+', b'"crc32": %d' % zlib.crc32(inside), head) + b'"body": ' + inside + b"}\n"
 
 
 def manifests() -> list[bytes]:

@@ -18,6 +18,8 @@ if sys.platform != "linux":
 from fuzz_parsers import PARSERS
 from fuzz_run import CORPUS, made
 
+pytestmark = pytest.mark.once
+
 FULL = os.environ.get("MEMFARM_DOSE") == "full"
 INPUTS = os.environ.get("MEMFARM_FUZZ_INPUTS", "100000" if FULL else "150")
 RUN = Path(__file__).with_name("fuzz_run.py")

@@ -1,0 +1,74 @@
+"""Cuts windows out of arrays beside pages that must not be touched; a process of its own, for it dies of a fault.
+
+`python fenced_windows.py DTYPE` prints "same bytes" where the windows are those of arrays without fences.
+"""
+
+import ctypes
+import mmap
+import sys
+from typing import Any
+
+import numpy as np
+
+from memfarm import _kernels, layout
+from memfarm.channels import Channel
+
+Array = np.ndarray[Any, Any]
+SHAPE = (48, 64)
+PROT_NONE = 0
+LIBC = ctypes.CDLL(None, use_errno=True)
+
+
+def fenced(shape: tuple[int, ...], dtype: Any, at_end: bool) -> Array:
+    """Zeros between two pages of no access, beside the second or the first of them."""
+    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    inner = -(-size // mmap.PAGESIZE) * mmap.PAGESIZE
+    area = mmap.mmap(-1, inner + 2 * mmap.PAGESIZE)
+    address = ctypes.addressof(ctypes.c_char.from_buffer(area))
+    for fence in (address, address + mmap.PAGESIZE + inner):
+        if LIBC.mprotect(ctypes.c_void_p(fence), ctypes.c_size_t(mmap.PAGESIZE), PROT_NONE) != 0:
+            raise OSError(ctypes.get_errno(), "mprotect failed")
+    start = mmap.PAGESIZE + (inner - size if at_end else 0)
+    array: Array = np.ndarray(shape, dtype, buffer=area, offset=start)
+    return array
+
+
+def plain(shape: tuple[int, ...], dtype: Any, at_end: bool) -> Array:
+    return np.zeros(shape, dtype)
+
+
+def windows(make: Any, dtype: str, lanes: int, radius: int, columns: int, at_end: bool) -> bytes:
+    rng = np.random.default_rng(radius)
+    parts = layout.segments("grid", SHAPE, lanes, 1, dtype).values()
+    tiles, stamps, resets = (make(size, kind, at_end) for size, kind in parts)
+    resets[:] = (1, 0)
+    named = [layout.lane(Channel(f"C{i}", fill=0.5)) for i in range(lanes)]
+    grid = _kernels.Grid(tiles, stamps, resets, named, *SHAPE, False, 0)
+    values = rng.random((*SHAPE, lanes), np.float32)
+    grid.write(0, 0, 0, np.arange(lanes, dtype=np.int32), values)
+    y, x = (axis.ravel().astype(np.int32) for axis in np.indices(SHAPE))
+    side = 2 * radius + 1
+    one, zero = np.ones(columns, np.float32), np.zeros(columns, np.float32)
+    plan = _kernels.Windows(
+        [grid], [(0, c % lanes) for c in range(columns)], radius, one, zero, None, [False] * columns
+    )
+    whole: list[bytes] = []
+    for chosen in np.array_split(rng.permutation(len(y)), 12):
+        out = make((len(chosen), side, side, columns), np.float32, at_end)
+        plan.observe(np.zeros(len(chosen), np.int32), y[chosen], x[chosen], out, [], [], 1)
+        whole.append(out.tobytes())
+    return b"".join(whole)
+
+
+def main(dtype: str) -> None:
+    for lanes, columns in ((1, 1), (1, 3), (2, 5), (4, 7), (4, 13)):
+        for radius in (0, 1, 5, 7):
+            for at_end in (False, True):
+                got, wanted = (windows(make, dtype, lanes, radius, columns, at_end) for make in (fenced, plain))
+                if got != wanted:
+                    raise SystemExit(f"other bytes beside a fence: {lanes} lanes, radius {radius}, {columns} columns")
+    sys.stdout.write("same bytes\n")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

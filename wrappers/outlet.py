@@ -1,0 +1,53 @@
+"""How windows leave a wrapper: as NumPy arrays, or as tensors on a device."""
+
+from typing import Any, Final, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from memfarm.errors import ConfigError
+from memfarm.wrappers.buffers import Buffers
+from memfarm.wrappers.mapped_buffers import make_buffers
+
+
+class Outlet(Protocol):
+    """How windows leave: as arrays, or as tensors on a device."""
+
+    def buffer(self) -> NDArray[np.float32]: ...
+
+    def hand_out(self, windows: NDArray[np.float32]) -> Any: ...
+
+    def hand_out_fresh(self, windows: NDArray[np.float32]) -> Any: ...
+
+    def actions(self, actions: Any) -> Any: ...
+
+
+class _Arrays:
+    """NumPy's outlet: the buffer itself."""
+
+    def __init__(self, buffers: Buffers) -> None:
+        self.buffer: Final = buffers.take
+
+    def hand_out(self, windows: NDArray[np.float32]) -> NDArray[np.float32]:
+        return windows
+
+    def hand_out_fresh(self, windows: NDArray[np.float32]) -> NDArray[np.float32]:
+        return windows
+
+    def actions(self, actions: Any) -> Any:
+        return actions
+
+
+def make_outlet(
+    shape: tuple[int, int, int, int], tensor: str, device: str, dtype: str, copy: bool, mapped_above: int | None
+) -> Outlet:
+    """The outlet of windows of `shape` `(N, S, S, C)`. Raises ConfigError."""
+    if tensor == "torch":
+        from memfarm.wrappers.tensors import make_tensors  # torch enters with tensors only
+
+        return make_tensors(shape, device, dtype, copy, mapped_above)
+    if tensor != "numpy":
+        raise ConfigError(f"tensor must be 'torch' or 'numpy', got {tensor!r}")
+    if (device, dtype) != ("cpu", "float32"):
+        raise ConfigError(f"tensor='numpy' is float32 on the cpu, got {dtype} on {device}; use tensor='torch'")
+    return _Arrays(make_buffers(shape, np.float32, copy, mapped_above))
