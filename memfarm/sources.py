@@ -34,8 +34,8 @@ def size_of(file: BinaryIO) -> int:
 
 
 def cells_allowed(size: int) -> int:
-    """How many cells a compressed file of `size` bytes may unfold to: 4 Mi (2048 x 2048), or 128 a byte where more.
+    """How many cells a compressed file of `size` bytes may unfold to: 4 Mi (2048 x 2048), or 64 a byte where more.
 
     Elevations fold to a tenth, hardly ever to a hundredth; what folds to less is meant to fill the memory.
     """
-    return max(1 << 22, 128 * size)
+    return max(1 << 22, 64 * size)

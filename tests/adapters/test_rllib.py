@@ -8,7 +8,7 @@ from memfarm.examples.meadow import MEADOW
 from memfarm.examples.rllib_ppo import configure, train
 from memfarm.trainers.rllib import POLICY, GridMultiAgentEnv, restored
 
-WITHIN = 0.4  # seen: 1.1 and more
+WITHIN = 0.4  # seen: 0.96 to 1.17, five runs of one seed
 
 
 def play(env: MultiAgentEnv, seed: int) -> list[tuple]:
