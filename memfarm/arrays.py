@@ -1,7 +1,7 @@
 """Checks of what callers hand in, before a kernel sees it: rule, got, remedy."""
 
 from collections.abc import Sequence
-from typing import Any, Final, TypeGuard
+from typing import Any, TypeGuard
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -9,8 +9,6 @@ from numpy.typing import ArrayLike, NDArray
 from memfarm.channels import Channel
 from memfarm.errors import DTypeError, ShapeError, ValueRangeError
 from memfarm.kernels import first_outside
-
-MOST_COPIES: Final = 2**31 - 1
 
 Cells = tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32]]
 

@@ -41,7 +41,7 @@ class Batches(Opened):
         """
         kernel = self._open()
         lane = find(self.channels, name)
-        copies = arrays.MOST_COPIES if self.copies == 1 else self.copies
+        copies = layout.MOST_COPIES if self.copies == 1 else self.copies
         where = arrays.cells(copy, y, x, copies=copies, shape=self.shape)
         here = arrays.flags("alive", alive, where[0].shape)
         return self._guard.whole(kernel.neighbours, lane, *where, here, float(below))

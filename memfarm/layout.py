@@ -11,6 +11,7 @@ from memfarm.errors import ChannelError, ConfigError
 Boundary = Literal["wall", "wrap"]
 
 PAGE: Final = 4096
+MOST_COPIES: Final = 2**31 - 1
 VALUES: Final[dict[str, type[np.generic]]] = {
     "float16": np.float32,
     "float32": np.float32,
@@ -123,8 +124,8 @@ def check_grid(channels: Sequence[Channel], copies: object, dtype: str, boundary
         raise ConfigError("a grid needs at least one channel, got none")
     if len(set(names)) != len(names):
         raise ChannelError(f"channels must have different names, got {names}")
-    if not isinstance(copies, int | np.integer) or isinstance(copies, bool) or copies < 1:
-        raise ConfigError(f"copies must be a positive int, got {copies!r}")
+    if not isinstance(copies, int | np.integer) or isinstance(copies, bool) or not 1 <= copies <= MOST_COPIES:
+        raise ConfigError(f"copies must be an int in [1, {MOST_COPIES}], got {copies!r}")
     if dtype not in VALUES:
         raise ConfigError(f"dtype must be one of {', '.join(VALUES)}, got {dtype!r}")
     check_boundary(boundary)

@@ -23,7 +23,7 @@ class GridEntry(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
-    copies: int = Field(ge=1)
+    copies: int = Field(ge=1, le=layout.MOST_COPIES)
     dtype: Literal["float16", "float32", "float64", "uint8", "int32"]
     backend: Literal["memmap", "ram"]
     tile: tuple[int, int] = Field(strict=False)  # (side in cells, lanes)
@@ -72,7 +72,7 @@ class Manifest(BaseModel):
     format: Literal["memfarm-world"] = "memfarm-world"
     version: int = VERSION
     shape: tuple[int, int] = Field(strict=False)
-    copies: int = Field(ge=1)
+    copies: int = Field(ge=1, le=layout.MOST_COPIES)
     boundary: Literal["wall", "wrap"]
     seed: int
     tick: int = Field(ge=0)

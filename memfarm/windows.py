@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from memfarm import arrays
+from memfarm import arrays, layout
 from memfarm.channels import REMEMBERED, SEEN, Channel, Static
 from memfarm.errors import ChannelError, ConfigError, ShapeError, did_you_mean
 from memfarm.events import SparseEvents
@@ -128,10 +128,10 @@ class WindowCutter:
     def _point_column(self, name: str, parts: Points, layer: ArrayLike | None, count: int) -> PointColumn:
         if len(parts) != 4:
             raise ShapeError(f"points of {name} must be (copy, y, x, values), got {len(parts)} parts")
-        copies = self._copies if layer is None else arrays.MOST_COPIES
+        copies = self._copies if layer is None else layout.MOST_COPIES
         copy, y, x = arrays.cells(*parts[:3], copies=copies, shape=self._shape)
         values = arrays.numbers(name, parts[3], copy.shape, np.float32)
-        seen = None if layer is None else arrays.cells(layer, 0, 0, copies=arrays.MOST_COPIES, shape=(1, 1))[0]
+        seen = None if layer is None else arrays.cells(layer, 0, 0, copies=layout.MOST_COPIES, shape=(1, 1))[0]
         if seen is not None and len(seen) != count:
             raise ShapeError(f"the layers of {name} must be one a window, ({count},), got ({len(seen)},)")
         return self._column(name), copy, y, x, values, name in NOT_AT_THE_CENTRE, seen

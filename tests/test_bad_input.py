@@ -1,13 +1,23 @@
 """Bad input: the right error with a message that helps, and not one byte of the world changed."""
 
+import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 from memfarm.channels import Channel
-from memfarm.errors import ChannelError, ConfigError, DTypeError, MemfarmError, ShapeError, ValueRangeError
+from memfarm.errors import (
+    ChannelError,
+    ConfigError,
+    DTypeError,
+    MemfarmError,
+    ShapeError,
+    ValueRangeError,
+    WorldFormatError,
+)
 from memfarm.grid import ChannelGrid
 from memfarm.world import World
 
@@ -261,3 +271,18 @@ def test_int32_rounds_in_every_verb() -> None:
     grid.write("A", [[2.7, -2.7, 2.5]])
     grid.scatter("A", 0, 1, [0, 1, 2], [2.7, -2.7, 2.5])
     np.testing.assert_array_equal(grid["A", 0:2, 0:3], [[3, -3, 2]] * 2)
+
+
+@pytest.mark.parametrize("copies", [0, -1, 2**31, 2**63, True, 1.5])
+def test_copies_are_as_many_as_coordinates_can_tell_apart(copies: Any) -> None:
+    with pytest.raises(ConfigError, match=r"copies must be an int in \[1, 2147483647\]"):
+        World((8, 8), copies=copies)
+
+
+def test_a_manifest_of_more_copies_than_there_can_be_is_refused(tmp_path: Path) -> None:
+    World((8, 8), path=tmp_path / "w").close()
+    manifest = tmp_path / "w" / "world.json"
+    told = json.loads(manifest.read_text())
+    manifest.write_text(json.dumps({**told, "copies": 2**63}))
+    with pytest.raises(WorldFormatError, match="copies"):
+        World.open(tmp_path / "w")
