@@ -305,7 +305,7 @@ def test_a_batch_that_is_worked_on_in_parts_is_the_same(world: World, monkeypatc
         ({"gamma_known": 1.0}, ConfigError, "gamma"),
         ({"overview": (0, 16)}, ConfigError, r"overview must be \(rows, columns\)"),
         ({"overview": 16}, ConfigError, "overview must be"),
-        ({"agents": 0}, ConfigError, "copies must be a positive int"),
+        ({"agents": 0}, ConfigError, "copies must be an int in"),
         ({"dtype": "uint8"}, ConfigError, "Static channels only"),
     ],
 )
