@@ -12,6 +12,7 @@ import sys
 import tempfile
 import threading
 import time
+from array import array
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,7 @@ from memfarm.world import World
 
 WARM_UP: Final = 0.3  # of the time
 _KINDS: Final = 8  # lives that differ
+GAUGES: Final = 8
 _AT_LEAST: Final = 4  # rounds of all kinds that make a line
 
 
@@ -157,22 +159,23 @@ def soak(seconds: float, folder: Path) -> tuple[list[Finding], int, int]:
     """Live for so long: what was found over the rounds after the warm-up, the lives, and these rounds."""
     watched = gauges(folder)
     start = time.perf_counter()
-    samples: list[list[float]] = []
+    samples = array("d")  # one object however long it grows: the gauges must not count their own readings
     lives = 0
-    while time.perf_counter() - start < seconds or _warm(samples, seconds) < _AT_LEAST:
+    while time.perf_counter() - start < seconds or len(_warm(samples, seconds)) < _AT_LEAST:
         for _ in range(_KINDS):
             life(lives, folder)
             lives += 1
         gc.collect()
-        samples.append([time.perf_counter() - start, *(gauge.read() for gauge in watched)])
-    kept = np.array(samples)[len(samples) - _warm(samples, seconds) :]
+        samples.extend([time.perf_counter() - start, *(gauge.read() for gauge in watched)])
+    kept = _warm(samples, seconds)
     found = [Finding.of(gauge, kept[:, 0], kept[:, 1 + n]) for n, gauge in enumerate(watched)]
     return found, lives, len(kept)
 
 
-def _warm(samples: list[list[float]], seconds: float) -> int:
-    """How many rounds came after the warm-up, which takes two rounds at least."""
-    return len([row for row in samples[2:] if row[0] >= WARM_UP * seconds])
+def _warm(samples: "array[float]", seconds: float) -> np.ndarray:
+    """The rounds that came after the warm-up, which takes two rounds at least: the time, and each gauge."""
+    rounds = np.array(samples).reshape(-1, 1 + GAUGES)[2:]
+    return rounds[rounds[:, 0] >= WARM_UP * seconds]
 
 
 def table(found: list[Finding]) -> Table:
