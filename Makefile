@@ -1,7 +1,7 @@
 # make help says what there is. Everything runs from .venv, which setup makes and keeps up to date.
 SHELL := /bin/bash -eu -o pipefail
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-adapters soak check bench bench-guard sanitize test-clones clean
+.PHONY: help setup demo test test-adapters soak check bench bench-full bench-plots bench-peers bench-guard flame sanitize test-clones clean
 
 PYTHON ?= python3
 ARGS ?=
@@ -34,12 +34,21 @@ test: setup ## the suite on the compiled kernels, then on their NumPy twins (ARG
 	.venv/bin/python -m pytest $(ARGS)
 	MEMFARM_KERNELS=reference .venv/bin/python -m pytest -m "not once" $(ARGS)
 
-# A trainer's environment is .venv with the trainer laid over it: what both have is the trainer's version.
+# A trainer's environment is .venv with the trainer laid over it: what both have is the trainer's version. So is the peers'.
+INSTALLED = --constraint requirements/$*.txt 'memfarm[$*]'
+.venv-adapters/peers/.ready: INSTALLED = --requirement requirements/peers.txt
 .venv-adapters/%/.ready: requirements/%.txt $(STAMP)
 	rm -rf .venv-adapters/$*
 	.venv/bin/python -m venv --without-pip .venv-adapters/$*
 	cd .venv-adapters/$*/lib/python3*/site-packages && echo "import site; site.addsitedir('$$($(CURDIR)/.venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')')" > memfarm_core.pth
-	.venv/bin/python -m pip --python .venv-adapters/$*/bin/python install --progress-bar off --constraint requirements/$*.txt 'memfarm[$*]'
+	.venv/bin/python -m pip --python .venv-adapters/$*/bin/python install --progress-bar off $(INSTALLED)
+	touch $@
+
+# POGEMA needs a NumPy and a pydantic that memfarm cannot use: nothing lies below its environment.
+.venv-adapters/pogema/.ready: requirements/pogema.txt $(STAMP)
+	rm -rf $(@D)
+	.venv/bin/python -m venv --without-pip $(@D)
+	.venv/bin/python -m pip --python $(@D)/bin/python install --progress-bar off --requirement requirements/pogema.txt
 	touch $@
 
 test-adapters: $(ADAPTERS:%=.venv-adapters/%/.ready) ## train with each trainer in a venv of its own (ADAPTERS="sb3 torchrl")
@@ -59,6 +68,21 @@ check: setup ## ruff, its formatter, mypy --strict and the direction of imports;
 
 bench: setup ## the figures, each beside its baseline (ARGS goes to python -m benchmarks)
 	.venv/bin/python -m benchmarks $(ARGS)
+
+bench-peers: setup .venv-adapters/peers/.ready .venv-adapters/pogema/.ready ## the figures beside other packages', in venvs of their own (ARGS="--quick")
+	.venv/bin/python -m benchmarks.peers $(ARGS)
+	.venv-adapters/peers/bin/python -m benchmarks.storage_peers $(filter --quick,$(ARGS))
+
+bench-full: setup ## every hot path by pytest-benchmark, then the curves: a quarter of an hour (ARGS goes to pytest)
+	.venv/bin/python -m pytest --config-file=benchmarks/pytest.ini benchmarks $(ARGS)
+	$(MAKE) bench-plots
+
+bench-plots: setup ## steps a second by agents and side, memory by side, measured and drawn into docs/figures
+	.venv/bin/python -m benchmarks.curves
+	.venv/bin/python -m benchmarks.plots
+
+flame: setup ## where the time of a Forage step goes, by part, and docs/figures/flame.png (ARGS="--agents 1000")
+	.venv/bin/python -m benchmarks.flame $(ARGS)
 
 sanitize: setup ## the kernels' tests on kernels built with the address and undefined-behaviour sanitizers
 	.venv/bin/python -m benchmarks.variants sanitized sanitized-baseline

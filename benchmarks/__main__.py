@@ -1,13 +1,9 @@
 """`python -m benchmarks`: measure, print one table."""
 
-import os
+import typer
 
-for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-    os.environ[_name] = "1"  # here, before the imports: the libraries read them once, when they are loaded
-
-import typer  # noqa: E402
-
-from benchmarks.suite import main  # noqa: E402
+import benchmarks.one_thread  # noqa: F401 - before NumPy and torch, which the next line loads
+from benchmarks.suite import main
 
 if __name__ == "__main__":
     typer.run(main)

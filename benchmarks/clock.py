@@ -1,6 +1,7 @@
 """The clock of a large world, against letting one of its layers decay cell by cell."""
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import numpy as np
 
@@ -17,8 +18,7 @@ def rows(sizes: Sizes) -> Iterator[Row]:
     """`World.advance()`, and the files of the layers before and after."""
     side = sizes.clock_side
     with dense.folder() as folder:
-        world = World((side, side), path=folder / "world")
-        _deposit(world)
+        world = world_with_events(side, folder / "world")
         before = disk.fingerprints(folder / "world")
         cases: dict[str, Callable[[], object]] = {"ours": world.advance}
         layer = dense.whole_layer(folder, side)
@@ -49,9 +49,11 @@ def rows(sizes: Sizes) -> Iterator[Row]:
         world.close()
 
 
-def _deposit(world: World) -> None:
-    """Some events in each field, so that there is something that fades."""
+def world_with_events(side: int, path: Path) -> World:
+    """A new named world with some events in each field, so that there is something that fades."""
+    world = World((side, side), path=path)
     rng = np.random.default_rng(0)
     for name in world.temporal.names:
-        y, x = rng.integers(0, world.shape[0], (2, _EVENTS), dtype=np.int32)
+        y, x = rng.integers(0, side, (2, _EVENTS), dtype=np.int32)
         world.deposit_temporal_events(name, (y, x, rng.random(_EVENTS)))
+    return world

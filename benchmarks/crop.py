@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Callable, Iterator
-from pathlib import Path
+from contextlib import closing
 from typing import Final
 
 import numpy as np
@@ -12,6 +12,7 @@ from benchmarks import dense
 from benchmarks.rows import Goal, Row
 from benchmarks.sizes import Sizes
 from benchmarks.timing import in_turns
+from memfarm.config import MemmapConfig
 from memfarm.windows import WindowCutter
 from memfarm.world import World
 
@@ -24,38 +25,63 @@ _CROWDS: Final = 8  # sets of positions taken in turn, so that no call finds the
 _TICKS: Final = 37  # since the cells were written: within an epoch of every law
 _AGES: Final = 5_000  # into another epoch of every law
 _MEMCPY_GOALS: Final = {1024: 3.0, 4096: 4.0}
+NARROW: Final = {"float16": np.float16, "bfloat16": np.uint16, "uint8": np.uint8}
+
+
+def name_of(side: int, agents: int, channels: int = len(CHANNELS), dtype: str = "float32") -> str:
+    """What stands in the brackets of a crop's id."""
+    return f"{side}-c{channels}-n{agents}" + ("" if dtype == "float32" else f"-{dtype}")
+
+
+class Crop:
+    """A world with every cell written, cut for the next crowd at each call, into a reused buffer.
+
+    channels: so many of CHANNELS. dtype: storage of the resources and the fields.
+    """
+
+    def __init__(self, side: int, agents: int, channels: int = len(CHANNELS), dtype: str = "float32") -> None:
+        rng = np.random.default_rng(0)
+        self.name: Final = name_of(side, agents, channels, dtype)
+        self.channels: Final = CHANNELS[:channels]
+        self.world: Final = World((side, side), seed=0, memmap=MemmapConfig(dtype=dtype))
+        fill(self.world, rng)
+        self.world.advance(_TICKS)
+        self.crowds: Final = [_crowd(rng, agents, side) for _ in range(_CROWDS)]
+        self.cutter: Final = self.world.windows(self.channels, RADIUS)
+        self.out: Final = np.empty((agents, _SIDE, _SIDE, channels), np.float32)
+        self._turns = itertools.cycle(self.crowds)
+
+    def __call__(self) -> None:
+        self.cutter(*next(self._turns), self.out)
+
+    def into(self, dtype: str) -> Callable[[], object]:
+        """The same call, into a buffer of another dtype, one of NARROW."""
+        out = np.empty(self.out.shape, NARROW[dtype])
+        return _over(self.crowds, lambda cells: self.cutter(*cells, out))
+
+    def age(self) -> None:
+        """Let so much time pass that every tile was written in an older epoch."""
+        self.world.advance(_AGES)
+
+    def close(self) -> None:
+        self.world.close()
 
 
 def rows(sizes: Sizes) -> Iterator[Row]:
     """The crop in each world, every cell of it written."""
     for side in sizes.crop_sides:
-        with dense.folder() as folder:
-            yield from _of_one_world(sizes, side, folder)
+        with dense.folder() as folder, closing(Crop(side, sizes.crop_agents)) as crop:
+            layers = dict(enumerate(dense.mapped_copy(crop.world, crop.channels, folder).values()))
+            _check_same(crop.cutter, layers, crop.crowds[0])
+            yield _against_memcpy(f"crop[{crop.name}]", crop, sizes.seconds, _MEMCPY_GOALS.get(side, 4.0))
+            yield from _against_numpy(crop, layers, sizes.seconds)
+            yield from _narrow(crop, sizes.seconds)
+            crop.age()
+            yield _against_memcpy(f"crop-stale[{crop.name}]", crop, sizes.seconds / 2, None)
 
 
-def _of_one_world(sizes: Sizes, side: int, folder: Path) -> Iterator[Row]:
-    agents = sizes.crop_agents
-    name = f"{side}-c{len(CHANNELS)}-n{agents}"
-    rng = np.random.default_rng(0)
-    world = World((side, side), seed=0)
-    fill(world, rng)
-    world.advance(_TICKS)
-    layers = dict(enumerate(dense.mapped_copy(world, CHANNELS, folder).values()))
-    crowds = [_crowd(rng, agents, side) for _ in range(_CROWDS)]
-    cutter = world.windows(CHANNELS, RADIUS)
-    _check_same(cutter, layers, crowds[0])
-    out = np.empty((agents, _SIDE, _SIDE, len(CHANNELS)), np.float32)
-    crop = _over(crowds, lambda cells: cutter(*cells, out))
-    yield _against_memcpy(f"crop[{name}]", crop, out, sizes.seconds, _MEMCPY_GOALS.get(side, 4.0))
-    yield from _against_numpy(name, crop, layers, crowds, sizes.seconds)
-    world.advance(_AGES)
-    yield _against_memcpy(f"crop-stale[{name}]", crop, out, sizes.seconds / 2, None)
-    world.close()
-
-
-def _against_memcpy(
-    name: str, crop: Callable[[], object], out: NDArray[np.float32], seconds: float, most: float | None
-) -> Row:
+def _against_memcpy(name: str, crop: Crop, seconds: float, most: float | None) -> Row:
+    out = crop.out
     source = np.ones_like(out)
     times = in_turns({"ours": crop, "memcpy": lambda: np.copyto(out, source)}, seconds=seconds)
     each = 1e9 / len(out)
@@ -72,15 +98,13 @@ def _against_memcpy(
     )
 
 
-def _against_numpy(
-    name: str, crop: Callable[[], object], layers: dict[int, dense.Layer], crowds: list[dense.Cells], seconds: float
-) -> Iterator[Row]:
-    agents = len(crowds[0][0])
+def _against_numpy(crop: Crop, layers: dict[int, dense.Layer], seconds: float) -> Iterator[Row]:
+    agents = len(crop.out)
     planes = np.empty((agents, len(layers), _SIDE, _SIDE), np.float32)
     cases = {
         "ours": crop,
-        "slices": _over(crowds, lambda cells: dense.slices(layers, cells, RADIUS, planes)),
-        "sliding": _over(crowds, lambda cells: dense.sliding(layers, cells, RADIUS, planes)),
+        "slices": _over(crop.crowds, lambda cells: dense.slices(layers, cells, RADIUS, planes)),
+        "sliding": _over(crop.crowds, lambda cells: dense.sliding(layers, cells, RADIUS, planes)),
     }
     times = in_turns(cases, seconds=seconds, least=7)
     texts = {
@@ -89,7 +113,7 @@ def _against_numpy(
     }
     for case, (versus, goal) in texts.items():
         yield Row(
-            id=f"crop-{case}[{name}]",
+            id=f"crop-{case}[{crop.name}]",
             what="the same windows",
             unit="ns/agent",
             ours=times["ours"].median * 1e9 / agents,
@@ -99,6 +123,25 @@ def _against_numpy(
             faster=True,
             goal=goal,
             spread=times["ours"].spread,
+        )
+
+
+def _narrow(crop: Crop, seconds: float) -> Iterator[Row]:
+    cases: dict[str, Callable[[], object]] = {"float32": crop}
+    cases |= {name: crop.into(name) for name in NARROW}
+    times = in_turns(cases, seconds=seconds)
+    each = 1e9 / len(crop.out)
+    for name in NARROW:
+        yield Row(
+            id=f"crop-into-{name}[{crop.name}]",
+            what=f"the same windows into {name}, rounded as they are cut",
+            unit="ns/agent",
+            ours=times[name].median * each,
+            versus="into float32",
+            baseline=times["float32"].median * each,
+            ratio=times["float32"].over(times[name]),
+            faster=True,
+            spread=times[name].spread,
         )
 
 

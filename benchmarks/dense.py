@@ -2,7 +2,7 @@
 
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from memfarm.world import World
 
 Layer = NDArray[np.float32]
 Cells = tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32]]
+Cut = Callable[[Mapping[int, Layer], Cells, int, NDArray[np.float32]], None]
 
 BAND = 256  # rows copied at a time
 
@@ -42,14 +43,16 @@ def whole_layer(folder: Path, side: int) -> Layer | None:
     return layer
 
 
-def mapped_copy(world: World, names: tuple[str, ...], where: Path) -> dict[str, Layer]:
-    """Today's values of stored channels as plain row-major memory maps, one a channel."""
+def mapped_copy(world: World, names: tuple[str, ...], where: Path, margin: int = 0) -> dict[str, Layer]:
+    """Today's values of stored channels as plain row-major memory maps, one a channel, with a margin of zeros."""
     layers = {}
+    height, width = world.shape
     for name in names:
-        layers[name] = mapped_layer(where / f"{name}.dat", world.shape)
-        for y0 in range(0, world.shape[0], BAND):
-            y1 = min(y0 + BAND, world.shape[0])
-            layers[name][y0:y1] = world.grid_of(name).read(name, y0, y1, 0, world.shape[1])
+        layers[name] = mapped_layer(where / f"{name}.dat", (height + 2 * margin, width + 2 * margin))
+        inside = layers[name][margin : margin + height, margin : margin + width]
+        for y0 in range(0, height, BAND):
+            y1 = min(y0 + BAND, height)
+            inside[y0:y1] = world.grid_of(name).read(name, y0, y1, 0, width)
     return layers
 
 

@@ -8,6 +8,7 @@ import gymnasium
 import numpy as np
 
 import memfarm
+from memfarm import terrain
 from memfarm.envs.base import GridEnv
 from memfarm.world import World
 
@@ -64,4 +65,11 @@ class Foragers:
 def plain_map(folder: Path, side: int) -> str:
     """Make a map where every cell reads its fill: an open plain, a few pages of the disk whatever its side."""
     World((side, side), path=folder).close()
+    return str(folder)
+
+
+def hilly_map(folder: Path, side: int) -> str:
+    """Make a map of the seeded hills that Forage has where nothing else is said."""
+    ground = terrain.from_recipe({"kind": "noise", "shape": [side, side], "seed": 0})
+    World((side, side), path=folder, terrain=ground).close()
     return str(folder)

@@ -30,7 +30,7 @@ KERNELS: Final = {
     "scatter": "memfarm::scatter(",
     "take": "memfarm::take(",
     "neighbours": "memfarm::neighbours(",
-    "contest": "memfarm::contest(",
+    "walk": "memfarm::walk_on(",
 }
 _LINE: Final = re.compile(r"^\s*([\d,]+) \([^)]*\)\s+(\S.*)$")
 

@@ -48,15 +48,15 @@ def main() -> None:
     out = np.empty((AGENTS, side, side, len(columns)), np.float32)
     energy, found, taken = rng.random(AGENTS, np.float32), np.empty(AGENTS, np.float32), np.empty(AGENTS)
     alive, amount = np.ones(AGENTS, np.bool_), np.full(AGENTS, 0.1)
-    wanted = y.astype(np.int64) * _SIDE + x
-    priority = rng.integers(0, 2**63, AGENTS, dtype=np.uint64)
+    free = np.empty((AGENTS, 4), np.bool_)
+    heading, keys = rng.integers(0, 5, AGENTS), rng.integers(0, 2**63, 1, dtype=np.uint64)
     for _ in range(CALLS):
         windows.observe(copy, y, x, out, [(0, energy)], [(1, copy, y, x, energy, True, None)], 1)
         food.gather(0, copy, y, x, found)
         fields.scatter(1, copy, y, x, one.astype(np.float64).repeat(AGENTS)[:AGENTS], 2, 0.0, 1.0)
         food.take(0, copy, y, x, amount, taken)
-        ground.neighbours(0, copy, y, x, alive, 0.5)
-        _kernels.contest(wanted, priority, wanted[: AGENTS // 10])
+        ground.neighbours(0, copy, y, x, alive, 0.5, free)
+        ground.walk(0, 1, 0.5, copy, y.copy(), x.copy(), heading, alive, alive, keys)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,8 @@
 """Beginning anew in a large world that was lived in, against zeroing one of its layers."""
 
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
 
 import numpy as np
 
@@ -10,14 +12,14 @@ from benchmarks.rows import Goal, Row
 from benchmarks.sizes import Sizes
 from benchmarks.timing import Times, once
 
-_ROUNDS = 5
+ROUNDS: Final = 5
 
 
 def rows(sizes: Sizes) -> Iterator[Row]:
     """`World.reset()` and the environment's `reset()`, each after so many steps of Forage; the median of 5."""
     side, agents, steps = sizes.clock_side, sizes.reset_agents, sizes.reset_steps
     with dense.folder() as folder:
-        foragers = Foragers(agents, map=plain_map(folder / "map", side))
+        foragers = foragers_on_a_plain(side, agents, folder)
         times = _measure(foragers, steps, dense.whole_layer(folder, side))
         foragers.close()
     zeroing = times.get("zeroing")
@@ -40,12 +42,17 @@ def rows(sizes: Sizes) -> Iterator[Row]:
         )
 
 
+def foragers_on_a_plain(side: int, agents: int, folder: Path) -> Foragers:
+    """Agents in a world whose ground, a map in `folder`, is one open plain."""
+    return Foragers(agents, map=plain_map(folder / "map", side))
+
+
 def _measure(foragers: Foragers, steps: int, layer: dense.Layer | None) -> dict[str, Times]:
     """Single calls, each of a world that was lived in since the last."""
     samples: dict[str, list[float]] = {"world": [], "env": []}
     if layer is not None:
         samples["zeroing"] = []
-    for _ in range(_ROUNDS):
+    for _ in range(ROUNDS):
         foragers.walk(steps)
         samples["world"].append(once(foragers.world.reset))
         foragers.walk(steps)

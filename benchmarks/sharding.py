@@ -1,12 +1,13 @@
 """Worlds in worker processes against one process and other people's workers, and a policy that works meanwhile."""
 
 import itertools
+import multiprocessing
 import os
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -29,9 +30,10 @@ Make = Callable[[int], Any]
 
 
 def rows(sizes: Sizes) -> Iterator[Row]:
-    """Two shards against one process, against AsyncVectorEnv, against SuperSuit; then two halves against lock-step."""
+    """Two shards against one process, two apart, AsyncVectorEnv and SuperSuit; two halves against lock-step."""
     with all_cores() as cores:
-        yield _one_process(sizes, cores)
+        for side, worlds, group in sizes.shard_crowds:
+            yield from _one_process(sizes, cores, side, worlds, group)
         yield _async_vector_env(sizes, cores)
         yield _supersuit(sizes, cores)
         yield _halves(sizes, cores)
@@ -78,26 +80,81 @@ def _stepper(env: Any, agents: int) -> Callable[[], None]:
     return step
 
 
-def _one_process(sizes: Sizes, cores: list[int]) -> Row:
-    agents, group = sizes.shard_agents, sizes.shard_agents // sizes.shard_worlds
-    make_env = _maker(sizes.step_side, group)
+def _one_process(sizes: Sizes, cores: list[int], side: int, worlds: int, group: int) -> Iterator[Row]:
+    agents = worlds * group
+    make_env = _maker(side, group)
     one, two = make_env(agents), _sharded(make_env, agents, group, cores)
-    cases = {"ours": _stepper(two, agents), "one": _stepper(one, agents)}
-    times = in_turns(cases, seconds=2 * sizes.seconds, least=10)
+    with _apart(side, group, agents // 2, cores) as step_apart:
+        cases = {"ours": _stepper(two, agents), "one": _stepper(one, agents), "apart": step_apart}
+        times = in_turns(cases, seconds=3 * sizes.seconds, least=10, stretch=sizes.stretch)
     one.close()
     two.close()
-    return Row(
-        id=f"shards[{sizes.step_side}-n{agents}]",
-        what=f"Forage, {sizes.shard_worlds} worlds in 2 shards, a core for each, NumPy windows",
+    ours = times["ours"]
+    yield Row(
+        id=f"shards[{side}-n{agents}]",
+        what=f"Forage, {worlds} worlds in 2 shards, a core for each, NumPy windows",
         unit="agent-steps/s",
-        ours=agents / times["ours"].median,
+        ours=agents / ours.median,
         versus="the same worlds in one process",
         baseline=agents / times["one"].median,
-        ratio=times["one"].over(times["ours"]),
+        ratio=times["one"].over(ours),
         faster=True,
         goal=Goal("ratio", least=1.7),
-        spread=times["ours"].spread,
+        spread=ours.spread,
     )
+    yield Row(
+        id=f"shards-apart[{side}-n{agents}]",
+        what="the same shards",
+        unit="agent-steps/s",
+        ours=agents / ours.median,
+        versus="two processes with half of the worlds each, that share nothing and hand out nothing",
+        baseline=agents / times["apart"].median,
+        ratio=times["apart"].over(ours),
+        faster=True,
+        spread=times["apart"].spread,
+    )
+
+
+@contextmanager
+def _apart(side: int, group: int, agents: int, cores: list[int]) -> Iterator[Callable[[], None]]:
+    """Two processes with an environment of `agents` each; what is given lets both step, and waits for both."""
+    context = multiprocessing.get_context("forkserver")
+    pipes, workers = [], []
+    for core in (cores[0], cores[-1]) if cores else (None, None):
+        ours, theirs = context.Pipe()
+        workers.append(context.Process(target=_step_when_told, args=(theirs, side, group, agents, core)))
+        workers[-1].start()
+        theirs.close()
+        ours.recv()  # it is built
+        pipes.append(ours)
+
+    def step() -> None:
+        for pipe in pipes:
+            pipe.send(None)
+        for pipe in pipes:
+            pipe.recv()
+
+    try:
+        yield step
+    finally:
+        for pipe in pipes:
+            pipe.close()
+        for worker in workers:
+            worker.join()
+
+
+def _step_when_told(pipe: Any, side: int, group: int, agents: int, core: int | None) -> None:
+    if core is not None:
+        os.sched_setaffinity(0, {core})
+    env = _maker(side, group)(agents)
+    step = _stepper(env, agents)
+    pipe.send(None)
+    with suppress(EOFError):
+        while True:
+            pipe.recv()
+            step()
+            pipe.send(None)
+    env.close()
 
 
 def _async_vector_env(sizes: Sizes, cores: list[int]) -> Row:

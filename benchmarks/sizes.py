@@ -18,6 +18,7 @@ class Sizes:
     door_agents: int = 1_000
     shard_agents: int = 8_000
     shard_worlds: int = 8
+    shard_crowds: tuple[tuple[int, int, int], ...] = ((1024, 8, 1000), (128, 64, 128))  # side, worlds, agents of each
     shard_singles: int = 32
     shard_side: int = 64
     small_side: int = 1024
@@ -33,6 +34,7 @@ class Sizes:
     snapshot_agents: int = 1_000
     snapshot_steps: int = 300
     seconds: float = 3.0
+    stretch: float = 0.1  # seconds of steps in a row, as a rollout takes them
 
 
 FULL: Final = Sizes()
@@ -47,6 +49,7 @@ QUICK: Final = Sizes(
     door_agents=8,
     shard_agents=32,
     shard_worlds=4,
+    shard_crowds=((48, 4, 8), (32, 8, 4)),
     shard_singles=3,
     shard_side=32,
     small_side=48,
@@ -62,4 +65,5 @@ QUICK: Final = Sizes(
     snapshot_agents=8,
     snapshot_steps=5,
     seconds=0.02,
+    stretch=0.001,
 )

@@ -17,19 +17,24 @@ from benchmarks.timing import in_turns
 from memfarm.envs import forage_v0
 
 _STORED: Final = ("RESOURCES", "OBSTACLES", "TERRAIN_COST", "VISIBILITY", "TRAILS")
+IMMORTAL: Final[dict[str, Any]] = {"metabolism": 0.0, "terrain_weight": 0.0}
+"""For PettingZoo's door, which the dead leave for good: the number of agents would fall."""
+
 _COLUMNS: Final = 2 + len(_STORED)  # SELF_HP and ALLIES_HP before them
 
 
-class SlicingForagers:
-    """The same rules, with windows as they are written by hand: a slice per agent and channel of np.memmap layers.
+class NumPyForagers:
+    """The same rules, with windows as they are written by hand: `cut` from np.memmap layers with a margin of zeros.
 
     Generous to the baseline: its layers stand still, where a world of its own would also have to decay and regrow.
     """
 
-    def __init__(self, foragers: Foragers, folder: Path) -> None:
+    def __init__(self, foragers: Foragers, folder: Path, cut: dense.Cut) -> None:
         self._foragers = foragers
-        self._stored = dict(enumerate(dense.mapped_copy(foragers.world, _STORED, folder).values(), start=2))
-        self._allies = dense.mapped_layer(folder / "ALLIES_HP.dat", foragers.world.shape)
+        self._cut = cut
+        stored = dense.mapped_copy(foragers.world, _STORED, folder, margin=RADIUS)
+        self._stored = dict(enumerate(stored.values(), start=2))
+        self._allies = dense.mapped_layer(folder / "ALLIES_HP.dat", stored[_STORED[0]].shape)
         self._stood = (np.zeros(0, np.int32), np.zeros(0, np.int32))
         side = 2 * RADIUS + 1
         self._out = np.empty((foragers.core.num_envs, _COLUMNS, side, side), np.float32)
@@ -39,13 +44,37 @@ class SlicingForagers:
         self._foragers.step_without_windows()
         agents = self._foragers.core.agents
         self._allies[self._stood] = 0.0
-        self._stood = (agents.y.copy(), agents.x.copy())
+        self._stood = (agents.y + RADIUS, agents.x + RADIUS)
         self._allies[self._stood] = agents.hp
         self._out[:, 0] = 0.0
         self._out[:, 0, RADIUS, RADIUS] = agents.hp
-        dense.slices({1: self._allies, **self._stored}, (agents.copy, agents.y, agents.x), RADIUS, self._out)
+        self._cut({1: self._allies, **self._stored}, (agents.copy, *self._stood), RADIUS, self._out)
         self._out[:, 1, RADIUS, RADIUS] = 0.0
         return torch.from_numpy(self._out)
+
+
+class ParallelForagers:
+    """One world of `agents` in PettingZoo's parallel door, who act at random.
+
+    The dicts of actions are made beforehand.
+    """
+
+    def __init__(self, agents: int, **arguments: Any) -> None:
+        self.env = forage_v0.parallel_env(agents=agents, max_cycles=FOREVER, **IMMORTAL, **arguments)
+        self.last: Any = self.env.reset(seed=0)
+        choices = self.env.action_space(self.env.possible_agents[0]).n
+        draws = np.random.default_rng(0).integers(0, choices, (64, agents)).tolist()
+        self._actions = itertools.cycle([dict(zip(self.env.possible_agents, row, strict=True)) for row in draws])
+
+    def step(self) -> None:
+        self.last = self.env.step(next(self._actions))
+
+    def close(self) -> None:
+        """Close the environment. Raises RuntimeError where agents died, as their steps were then cheaper."""
+        left, agents = len(self.env.agents), len(self.env.possible_agents)
+        self.env.close()
+        if left != agents:
+            raise RuntimeError(f"all agents must live through the measurement, got {left} of {agents}")
 
 
 def rows(sizes: Sizes) -> Iterator[Row]:
@@ -59,9 +88,9 @@ def _batched(sizes: Sizes, agents: int) -> Iterator[Row]:
     shape = (sizes.step_side, sizes.step_side)
     whole, bare, sliced = (Foragers(agents, shape=shape, radius=RADIUS) for _ in range(3))
     with dense.folder() as folder:
-        slicing = SlicingForagers(sliced, folder)
+        slicing = NumPyForagers(sliced, folder, dense.slices)
         cases = {"ours": whole.step, "rules": bare.step_without_windows, "slices": slicing.step}
-        times = in_turns(cases, seconds=2 * sizes.seconds, least=10)
+        times = in_turns(cases, seconds=3 * sizes.seconds, least=10, stretch=sizes.stretch)
         name = f"{sizes.step_side}-n{agents}"
         ours, rules, each = times["ours"], times["rules"], 1e9 / agents
         yield Row(
@@ -94,18 +123,10 @@ def _batched(sizes: Sizes, agents: int) -> Iterator[Row]:
 
 def _pettingzoo(sizes: Sizes) -> Iterator[Row]:
     agents, shape = sizes.door_agents, (sizes.step_side, sizes.step_side)
-    # The dead leave this door for good, and the number of agents would fall.
-    immortal: dict[str, Any] = {"metabolism": 0.0, "terrain_weight": 0.0}
-    batched = Foragers(agents, shape=shape, radius=RADIUS, **immortal)
-    env = forage_v0.parallel_env(agents=agents, shape=shape, radius=RADIUS, max_cycles=FOREVER, **immortal)
-    env.reset(seed=0)
-    draws = np.random.default_rng(0).integers(0, len(batched.core.ACTIONS), (64, agents)).tolist()
-    actions = itertools.cycle([dict(zip(env.possible_agents, row, strict=True)) for row in draws])
-    times = in_turns(
-        {"ours": lambda: env.step(next(actions)), "batched": batched.step}, seconds=sizes.seconds, least=10
-    )
-    if len(env.agents) != agents:
-        raise RuntimeError(f"all agents must live through the measurement, got {len(env.agents)} of {agents}")
+    batched = Foragers(agents, shape=shape, radius=RADIUS, **IMMORTAL)
+    parallel = ParallelForagers(agents, shape=shape, radius=RADIUS)
+    cases = {"ours": parallel.step, "batched": batched.step}
+    times = in_turns(cases, seconds=sizes.seconds, least=10, stretch=sizes.stretch)
     yield Row(
         id=f"step-pettingzoo[{sizes.step_side}-n{agents}]",
         what="Forage, parallel_env, dicts of NumPy windows",
@@ -118,5 +139,5 @@ def _pettingzoo(sizes: Sizes) -> Iterator[Row]:
         goal=Goal("ours", least=1.2e6),
         spread=times["ours"].spread,
     )
-    env.close()
+    parallel.close()
     batched.close()

@@ -2,24 +2,20 @@
 
 import json
 import os
-import platform
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Final
 
-import numpy as np
-import torch
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import clock, crop, memory, reset, rollout, sharding, sharing, size, snapshot, steps
+from benchmarks import clock, crop, machine, memory, points, reset, rollout, sharding, sharing, size, snapshot, steps
 from benchmarks.rows import Row
 from benchmarks.sizes import FULL, QUICK, Sizes
 from benchmarks.timing import one_core
-from memfarm.kernels import CHOICE
 
 BENCHMARKS: Final[dict[str, Callable[[Sizes], Iterator[Row]]]] = {
     "crop": crop.rows,
@@ -27,6 +23,7 @@ BENCHMARKS: Final[dict[str, Callable[[Sizes], Iterator[Row]]]] = {
     "reset": reset.rows,
     "world-size": size.rows,
     "step": steps.rows,
+    "points": points.rows,
     "memory": memory.rows,
     "sharing": sharing.rows,
     "rollout": rollout.rows,
@@ -50,10 +47,10 @@ def main(
     start, busy = time.perf_counter(), time.process_time()
     console = Console() if os.isatty(1) else Console(width=_WIDTH)
     with one_core() as core:
-        machine = _machine(core)
+        described = machine.described(core)
         found = list(_run(names, QUICK if quick else FULL))
     console.print(_table([replace(row, goal=None) for row in found] if quick else found))
-    console.print(" · ".join(f"{key} {value}" for key, value in machine.items()), highlight=False)
+    console.print(" · ".join(f"{key} {value}" for key, value in described.items()), highlight=False)
     seconds = time.perf_counter() - start
     share = (time.process_time() - busy) / seconds
     if quick:
@@ -63,7 +60,7 @@ def main(
         figures = f"{reached.count(True)} of {len(reached)} figures reached"
         console.print(f"{figures} · {seconds:.0f} s, {share:.0%} of them on the core")
     if json_file is not None:
-        report = {"machine": machine, "quick": quick, "rows": [row.as_json() for row in found]}
+        report = {"machine": described, "quick": quick, "rows": [row.as_json() for row in found]}
         json_file.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
 
 
@@ -73,28 +70,6 @@ def _run(names: Sequence[str], sizes: Sizes) -> Iterator[Row]:
         for name in names:
             status.update(f"measuring {name} …")
             yield from BENCHMARKS[name](sizes)
-
-
-def _machine(core: int | None) -> dict[str, str]:
-    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else float("nan")
-    return {
-        "processor": _processor(),
-        "core": "not pinned" if core is None else f"{core} of {os.cpu_count()}",
-        "load": f"{load:.1f} before",
-        "kernels": CHOICE,
-        "python": platform.python_version(),
-        "numpy": np.__version__,
-        "torch": torch.__version__,
-    }
-
-
-def _processor() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.is_file():
-        for line in cpuinfo.read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()
 
 
 def _table(rows: Sequence[Row]) -> Table:

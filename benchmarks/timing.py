@@ -38,15 +38,21 @@ class Times:
 
 
 def in_turns(
-    cases: Mapping[str, Callable[[], object]], *, seconds: float, least: int = 5, most: int = 400
+    cases: Mapping[str, Callable[[], object]],
+    *,
+    seconds: float,
+    least: int = 5,
+    most: int = 400,
+    stretch: float = _SAMPLE,
 ) -> dict[str, Times]:
     """Time all cases for about `seconds` in all: a sample each a round, in the order opposite to the last round's.
 
     A machine that slows down, or a neighbour's load, then falls on all of them alike. Each case runs twice beforehand.
-    least, most: bounds on the rounds. Collects no garbage meanwhile.
+    least, most: bounds on the rounds. stretch: seconds that a sample takes at least, in calls one after the other: what
+    each leaves in the caches for the next is then part of what is measured. Collects no garbage meanwhile.
     """
     with no_garbage_collection():
-        repeats = {name: _repeats(case) for name, case in cases.items()}
+        repeats = {name: _repeats(case, stretch) for name, case in cases.items()}
         order = list(cases)
         samples: dict[str, list[float]] = {name: [] for name in cases}
         end = time.perf_counter() + seconds
@@ -71,9 +77,9 @@ def _sample(case: Callable[[], object], repeats: int) -> float:
     return (time.perf_counter() - start) / repeats
 
 
-def _repeats(case: Callable[[], object]) -> int:
+def _repeats(case: Callable[[], object], stretch: float) -> int:
     case()
-    return max(1, math.ceil(_SAMPLE / max(_sample(case, 1), 1e-9)))
+    return max(1, math.ceil(stretch / max(_sample(case, 1), 1e-9)))
 
 
 @contextmanager

@@ -24,7 +24,8 @@ BUILT: Final = ROOT / "build" / "variants"
 TESTS: Final = tuple(
     f"tests/test_{name}.py"
     for name in (
-        "kernels_twins", "kernels_common_windows", "reference_windows", "reference_eager", "grid_stateful", "grid",
+        "kernels_twins", "kernels_common_windows", "kernels_narrow_windows", "reference_windows", "reference_eager",
+        "grid_stateful", "grid",
     )
 )  # fmt: skip
 
@@ -63,6 +64,7 @@ VARIANTS: Final = {
     "sanitized-baseline": Variant(
         "the same without the fast path of AVX-512", (*_SANITIZERS, *_NO_512, "-DMEMFARM_CLONES=")
     ),
+    "lines": Variant("as they are installed, with the lines of what was inlined, for profiles", ("-g1",)),
     "guard": Variant(
         "the AVX2 clone with symbols, to count its instructions", (*_NO_512, _AVX2, "-g1"), ("avx2", "fma")
     ),

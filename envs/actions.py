@@ -23,8 +23,9 @@ def checked(actions: ArrayLike, live: NDArray[np.bool_], choices: int) -> NDArra
         raise ActionError(
             f"actions must be integers, got {array.dtype} (agent {index}: {array[index]!r}); convert them first"
         )
-    bad = live & ((array < 0) | (array >= choices))
-    if bad.any():
-        index = int(np.argmax(bad))
-        raise ActionError(f"an action must be in [0, {choices}), got {array[index]} for agent {index}")
-    return array.astype(np.int64, copy=False)
+    if array.size and (array.min() < 0 or array.max() >= choices):
+        bad = live & ((array < 0) | (array >= choices))
+        if bad.any():
+            index = int(np.argmax(bad))
+            raise ActionError(f"an action must be in [0, {choices}), got {array[index]} for agent {index}")
+    return np.ascontiguousarray(array, np.int64)

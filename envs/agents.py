@@ -49,7 +49,7 @@ class Agents:
 def cell_keys(
     copy: NDArray[np.int32], y: NDArray[np.int32], x: NDArray[np.int32], shape: tuple[int, int]
 ) -> NDArray[np.int64]:
-    """One int64 `(N,)` for every cell of every world, 0 or more: what `contest` compares. A new array."""
+    """One int64 `(N,)` for every cell of every world, 0 or more: what `placement` compares. A new array."""
     keys = copy.astype(np.int64)
     keys *= shape[0]
     keys += y

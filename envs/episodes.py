@@ -22,10 +22,13 @@ class Episodes(Rules):
 
         Neither the order of agents nor the number of worlds changes it. Streams from 4 on are a subclass's own.
         """
+        return hash_draws(self._world_draws(stream)[self.agents.copy[index]] ^ what.astype(np.uint64), 0)
+
+    def _world_draws(self, stream: int) -> NDArray[np.uint64]:
+        """A uint64 for each world `(worlds,)`, from its key and the episode's step."""
         if self._keys is None:
             raise ActionError("there is no episode yet; call reset() first")
-        now = hash_draws(self._keys + self._steps.astype(np.uint64), stream)
-        return hash_draws(now[self.agents.copy[index]] ^ what.astype(np.uint64), 0)
+        return hash_draws(self._keys + self._steps.astype(np.uint64), stream)
 
     def _count(self, died: Flags, resting: Flags) -> None:
         """Who ended with this step; `resting` worlds, which have just begun or stand still, do not count it."""

@@ -1,25 +1,21 @@
 """Forage: walk, eat what grows, do not starve."""
 
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from memfarm.envs import placement
-from memfarm.envs.agents import Agents, cell_keys
 from memfarm.envs.base import GridEnv
 from memfarm.envs.forage_config import ForageConfig
-from memfarm.envs.placement import WALKABLE_BELOW, walkable
+from memfarm.envs.placement import WALKABLE_BELOW
 from memfarm.envs.rules import Flags
-from memfarm.kernels import contest
 
 STAY, NORTH, SOUTH, WEST, EAST, EAT = range(6)
 
-_DY: Final = np.array([0, -1, 1, 0, 0, 0], np.int32)
-_DX: Final = np.array([0, 0, 0, -1, 1, 0], np.int32)
 _CONTEST, _FIRST_GOAL, _NEXT_GOAL = 4, 5, 6  # streams of a world's key
 
-Targets = tuple[NDArray[np.int32], NDArray[np.int32], Flags]
+Cells = tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32]]
 
 
 class Forage(GridEnv):
@@ -86,8 +82,6 @@ class Forage(GridEnv):
         config = ForageConfig.load(self.config)
         self._body, self._weights = config.agents, config.reward
         self.agents.team[:] = self._slot % self._body.teams
-        self._stores_trails = "TRAILS" in self.world.channels
-        self._wraps = config.world.boundary == "wrap"
         self._energy = np.zeros(self.num_envs, np.float32)
         self._eaten = np.zeros(self.num_envs, np.float32)  # in this step, units of energy
         self._spent = np.zeros(self.num_envs, np.float32)
@@ -111,59 +105,52 @@ class Forage(GridEnv):
 
     def _act(self, actions: NDArray[np.int64], live: Flags) -> None:
         self._eaten[:] = 0.0
-        self._spent[:] = np.where(live, np.float32(self._body.metabolism), np.float32(0.0))
-        self._move(np.flatnonzero(live & (actions >= NORTH) & (actions <= EAST)), actions)
-        agents = self.agents if live.all() else self.agents.only(live)
-        eaters = np.flatnonzero(live & (actions == EAT))
-        self._reserve(agents, eaters, live)
-        self._eat(eaters)
-        if self._stores_trails:
-            self.world.scatter("TRAILS", agents.copy, agents.y, agents.x, 1.0, how="max")
-        else:
-            steps = (agents.y, agents.x, np.ones(len(agents)))
-            self.world.deposit_temporal_events("TRAILS", steps, agents.copy, accumulate=False)
+        np.multiply(live, np.float32(self._body.metabolism), out=self._spent)
+        self._move(actions, live)
+        eating = live & (actions == EAT)
+        eaters, walkers = self._at(eating), self._at(live)
+        self._reserve(eaters, walkers, live)
+        taken = self.world.take("RESOURCES", *eaters, self._body.bite)
+        self._eaten[eating] = self._body.food_energy * taken
+        self._leave("TRAILS", walkers, accumulate=False)
 
-    def _reserve(self, agents: Agents, eaters: NDArray[np.intp], live: Flags) -> None:
-        """Have the disk for all that this step writes, before it writes anything: where the live `agents` stand."""
-        here = self.agents
-        self.world.reserve("RESOURCES", here.copy[eaters], here.y[eaters], here.x[eaters])
-        if self._stores_trails:  # in the same tiles as DAMAGE_HEAT
-            self.world.reserve("TRAILS", agents.copy, agents.y, agents.x)
-        else:
-            weak = np.flatnonzero(live & (self._energy <= self._spent))  # all that can die, and some who will eat
-            self.world.reserve("DAMAGE_HEAT", here.copy[weak], here.y[weak], here.x[weak])
-
-    def _move(self, index: NDArray[np.intp], actions: NDArray[np.int64]) -> None:
-        agents, (_, width) = self.agents, self.world.shape
-        copy, y, x = agents.copy[index], agents.y[index], agents.x[index]
-        to_y, to_x, possible = self._targets(copy, y, x, actions[index])
-        wanted = np.where(possible, cell_keys(copy, to_y, to_x, self.world.shape), -1)
-        draws = self._draws(_CONTEST, y.astype(np.int64) * width + x, index)
-        wins = contest(wanted, draws, self._occupied())
-        moved, to_y, to_x = index[wins], to_y[wins], to_x[wins]
-        agents.y[moved], agents.x[moved] = to_y, to_x
-        cost = self.world.gather("TERRAIN_COST", copy[wins], to_y, to_x)
-        self._spent[moved] += np.float32(self._body.terrain_weight) * cost
-
-    def _eat(self, index: NDArray[np.intp]) -> None:
+    def _at(self, chosen: Flags) -> Cells:
+        """Where the agents that are `chosen` stand."""
         agents = self.agents
-        taken = self.world.take("RESOURCES", agents.copy[index], agents.y[index], agents.x[index], self._body.bite)
-        self._eaten[index] = self._body.food_energy * taken
+        here = (agents.copy, agents.y, agents.x)
+        return here if chosen.all() else (here[0][chosen], here[1][chosen], here[2][chosen])
 
-    def _targets(
-        self, copy: NDArray[np.int32], y: NDArray[np.int32], x: NDArray[np.int32], action: NDArray[np.int64]
-    ) -> Targets:
-        """The cells that moves lead to, and which of them are inside the world and walkable; `(N,)` each."""
-        height, width = self.world.shape
-        to_y, to_x = y + _DY[action], x + _DX[action]
-        if self._wraps:
-            to_y %= height
-            to_x %= width
-            return to_y, to_x, walkable(self.world, copy, to_y, to_x)
-        inside = (to_y >= 0) & (to_y < height) & (to_x >= 0) & (to_x < width)
-        np.clip(to_y, 0, height - 1, out=to_y)
-        np.clip(to_x, 0, width - 1, out=to_x)
-        return to_y, to_x, inside & walkable(self.world, copy, to_y, to_x)
+    def _reserve(self, eaters: Cells, walkers: Cells, live: Flags) -> None:
+        """Have the disk for all that this step writes, before it writes anything."""
+        self.world.reserve("RESOURCES", *eaters)
+        if "TRAILS" in self.world.channels:  # in the same tiles as DAMAGE_HEAT
+            self.world.reserve("TRAILS", *walkers)
+        else:  # all that can die, and some who will eat
+            self.world.reserve("DAMAGE_HEAT", *self._at(live & (self._energy <= self._spent)))
+
+    def _leave(self, name: str, where: Cells, accumulate: bool) -> None:
+        """Leave 1 in a field: added to what is there, or where that is less."""
+        if name in self.world.channels:
+            self.world.scatter(name, *where, 1.0, how="add" if accumulate else "max")
+        else:
+            copy, y, x = where
+            self.world.deposit_temporal_events(name, (y, x, np.ones(len(y))), copy, accumulate)
+
+    def _move(self, actions: NDArray[np.int64], live: Flags) -> None:
+        agents = self.agents
+        cost = self.world.grid_of("OBSTACLES").walk(
+            "OBSTACLES",
+            "TERRAIN_COST",
+            WALKABLE_BELOW,
+            copy=agents.copy,
+            y=agents.y,
+            x=agents.x,
+            heading=actions,
+            live=live,
+            alive=agents.alive,
+            keys=self._world_draws(_CONTEST),
+        )
+        self._spent += np.float32(self._body.terrain_weight) * cost
 
     def _settle(self, live: Flags) -> tuple[NDArray[np.float32], Flags]:
         change = self._eaten - self._spent
@@ -174,8 +161,7 @@ class Forage(GridEnv):
         reward = np.float32(self._weights.energy_weight) * change
         if died.any():
             reward[died] -= np.float32(self._weights.death_penalty)
-            dead = self.agents.only(died)
-            self.world.deposit_temporal_events("DAMAGE_HEAT", (dead.y, dead.x, np.ones(len(dead))), dead.copy)
+            self._leave("DAMAGE_HEAT", self._at(died), accumulate=True)
         if self._body.goals:
             agents = self.agents
             there = live & ~died & (agents.goal[:, 0] == agents.y) & (agents.goal[:, 1] == agents.x)
@@ -187,13 +173,13 @@ class Forage(GridEnv):
         np.divide(self._energy, np.float32(self._body.max_energy), out=self.agents.hp)
 
     def _masks(self) -> Flags:
-        agents = self.agents
+        agents, world = self.agents, self.world
         here = (agents.copy, agents.y, agents.x)
         masks = np.empty((self.num_envs, len(self.ACTIONS)), np.bool_)
-        masks[:, NORTH : EAST + 1] = self.world.neighbours("OBSTACLES", *here, agents.alive, WALKABLE_BELOW)
-        masks[:, EAT] = self.world.gather("RESOURCES", *here) > 0.0
-        masks[~agents.alive] = False
         masks[:, STAY] = True
+        ways = masks[:, NORTH : EAST + 1]
+        world.grid_of("OBSTACLES").neighbours("OBSTACLES", *here, agents.alive, WALKABLE_BELOW, ways)
+        masks[:, EAT] = (world.gather("RESOURCES", *here) > 0.0) & agents.alive
         return masks
 
     def _own(self) -> NDArray[np.float32]:

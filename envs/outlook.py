@@ -14,7 +14,7 @@ class Outlook(Rules):
     """Infos, the whole of a world as one array, and frames."""
 
     def _infos(self) -> Infos:
-        mask = self._masks().astype(np.int8)
+        mask = self._masks().view(np.int8)
         return {"action_mask": mask, "_action_mask": np.ones(self.num_envs, np.bool_)}
 
     def _final(self, over: Flags) -> Infos:
@@ -24,7 +24,7 @@ class Outlook(Rules):
         observations = np.full(self.num_envs, None, dtype=object)
         for n, row in zip(index, self._own()[index] if rows is None else rows, strict=True):
             observations[n] = row
-        mask = self._masks().astype(np.int8)
+        mask = self._masks().view(np.int8)
         mask[~over] = 0
         info = {"action_mask": mask, "_action_mask": over.copy()}
         return {"final_obs": observations, "_final_obs": over.copy(), "final_info": info, "_final_info": over.copy()}

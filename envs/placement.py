@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from memfarm.envs.agents import cell_keys
 from memfarm.errors import ConfigError
-from memfarm.kernels import contest, hash_draws
+from memfarm.kernels import hash_draws
 from memfarm.world import World
 
 _ROUNDS: Final = 64
@@ -16,12 +16,6 @@ WALKABLE_BELOW: Final = 0.5
 """A cell is walkable where OBSTACLES is below this."""
 
 Cells = tuple[NDArray[np.int32], NDArray[np.int32]]
-
-
-def walkable(world: World, copy: NDArray[np.int32], y: NDArray[np.int32], x: NDArray[np.int32]) -> NDArray[np.bool_]:
-    """Whether the cells can be stood on, bool `(N,)`."""
-    free: NDArray[np.bool_] = world.gather("OBSTACLES", copy, y, x) < WALKABLE_BELOW
-    return free
 
 
 def require_room(world: World, agents: int) -> None:
@@ -46,21 +40,12 @@ def place(world: World, copy: NDArray[np.int32], draws: NDArray[np.uint64], occu
     Newcomers draw cells until each has one nobody else has, all worlds at once; whoever has none after 64 rounds
     gets one from a list of what is free. Raises ConfigError where a world has no room.
     """
-    height, width = world.shape
-    y, x = np.zeros(len(copy), np.int32), np.zeros(len(copy), np.int32)
-    left = np.arange(len(copy))
-    for attempt in range(1, _ROUNDS + 1):
-        if not left.size:
-            return y, x
-        cells = hash_draws(draws[left], attempt)
-        ys = ((cells >> np.uint64(32)) % np.uint64(height)).astype(np.int32)
-        xs = ((cells & np.uint64(0xFFFFFFFF)) % np.uint64(width)).astype(np.int32)
-        wanted = cell_keys(copy[left], ys, xs, world.shape)
-        keys = np.where(walkable(world, copy[left], ys, xs), wanted, -1)
-        wins = contest(keys, draws[left], occupied)
-        y[left[wins]], x[left[wins]] = ys[wins], xs[wins]
-        occupied = np.concatenate([occupied, keys[wins]])
-        left = left[~wins]
+    ground = world.grid_of("OBSTACLES")
+    y, x, placed = ground.place("OBSTACLES", WALKABLE_BELOW, copy, draws, occupied, _ROUNDS)
+    if placed.all():
+        return y, x
+    left = np.flatnonzero(~placed)
+    occupied = np.concatenate([occupied, cell_keys(copy[placed], y[placed], x[placed], world.shape)])
     for w in np.unique(copy[left]):
         mine = left[copy[left] == w]
         y[mine], x[mine] = _from_list(world, int(w), draws[mine], occupied)

@@ -20,7 +20,7 @@ class Undo:
         self._tick = env.world.tick
         self._arrays = [(array, array.copy()) for array in env.state_arrays().values()]
         self._resets = [(grid, grid.resets()) for grid in env.world.grids.values() if grid.writable]
-        self._events = env.world.sparse.state()
+        self._events = env.world.sparse.state() if env.world.sparse.names else None
 
     def __enter__(self) -> None:
         pass
@@ -32,4 +32,5 @@ class Undo:
             array[...] = before
         for grid, resets in self._resets:
             grid.put_resets(resets)
-        self._env.world.sparse.set_state(self._events)
+        if self._events is not None:
+            self._env.world.sparse.set_state(self._events)

@@ -21,8 +21,37 @@ class Grid:
     def link(self, lane: int, source: Grid, source_lane: int) -> None: ...
     def set_tick(self, tick: int) -> None: ...
     def neighbours(
-        self, lane: int, copy: Int32s, y: Int32s, x: Int32s, alive: NDArray[np.bool_], below: float
-    ) -> NDArray[np.bool_]: ...
+        self,
+        lane: int,
+        copy: Int32s,
+        y: Int32s,
+        x: Int32s,
+        alive: NDArray[np.bool_],
+        below: float,
+        out: NDArray[np.bool_],
+    ) -> None: ...
+    def walk(
+        self,
+        blocked: int,
+        price: int,
+        below: float,
+        copy: Int32s,
+        y: Int32s,
+        x: Int32s,
+        heading: NDArray[np.int64],
+        live: NDArray[np.bool_],
+        alive: NDArray[np.bool_],
+        keys: NDArray[np.uint64],
+    ) -> NDArray[Any]: ...
+    def place(
+        self,
+        lane: int,
+        below: float,
+        copy: Int32s,
+        draws: NDArray[np.uint64],
+        occupied: NDArray[np.int64],
+        rounds: int,
+    ) -> tuple[Int32s, Int32s, NDArray[np.bool_]]: ...
     def gather(self, lane: int, copy: Int32s, y: Int32s, x: Int32s, out: NDArray[Any]) -> None: ...
     def scatter(
         self,
@@ -81,15 +110,13 @@ class Windows:
         copy: Int32s,
         y: Int32s,
         x: Int32s,
-        out: NDArray[np.float32],
+        out: NDArray[Any],
         centres: Sequence[tuple[int, NDArray[np.float32]]],
         points: Sequence[tuple[int, Int32s, Int32s, Int32s, NDArray[np.float32], bool, Int32s | None]],
         threads: int,
     ) -> None: ...
 
+def narrow(values: NDArray[np.float32], out: NDArray[Any]) -> None: ...
 def first_outside(copy: Int32s, y: Int32s, x: Int32s, copies: int, height: int, width: int) -> int: ...
-def contest(
-    wanted: NDArray[np.int64], priority: NDArray[np.uint64], occupied: NDArray[np.int64]
-) -> NDArray[np.bool_]: ...
 def hash_draws(keys: NDArray[np.uint64], stream: int) -> NDArray[np.uint64]: ...
 def fence() -> None: ...

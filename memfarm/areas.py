@@ -1,6 +1,6 @@
 """Areas: rectangles of a grid, read, padded and written."""
 
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -9,6 +9,10 @@ from memfarm import arrays, layout, rectangles
 from memfarm.batches import Batches, Value
 from memfarm.channels import find
 from memfarm.errors import ShapeError
+from memfarm.sparse_copy import runs_of
+
+_SMALL: Final = 1 << 16  # cells up to which nothing is fetched ahead: asking would cost more
+_SLAB: Final = 1 << 19  # cells fetched ahead
 
 
 class Areas(Batches):
@@ -23,9 +27,33 @@ class Areas(Batches):
     def _read(self, lane: int, bounds: rectangles.Bounds, copy: int) -> Value:
         y0, y1, x0, x1 = bounds
         out = np.empty((y1 - y0, x1 - x0, 1), layout.VALUES[self.dtype])
-        if out.size:
-            self._guard.whole(self._open().read, copy, y0, x0, np.array([lane], np.int32), out)
+        lanes = np.array([lane], np.int32)
+        if out.size > _SMALL and self._segments.paths:
+            self._guard.whole(self._read_slabs, lanes, bounds, copy, out)
+        elif out.size:
+            self._guard.whole(self._open().read, copy, y0, x0, lanes, out)
         return out[..., 0]
+
+    def _read_slabs(self, lanes: NDArray[np.int32], bounds: rectangles.Bounds, copy: int, out: Value) -> None:
+        """Read a rectangle by slabs of tiles, each while the system fetches the next one from the disk."""
+        y0, y1, x0, x1 = bounds
+        kernel, side = self._open(), next(iter(self._segments.arrays.values())).shape[3]
+        rows = max(1, _SLAB // (side * (x1 - x0))) * side
+        cuts = [y0, *range((y0 // rows + 1) * rows, y1, rows), y1, y1]
+        self._read_ahead(copy, (*cuts[:2], x0, x1))
+        for top, bottom, next_bottom in zip(cuts, cuts[1:], cuts[2:], strict=False):
+            self._read_ahead(copy, (bottom, next_bottom, x0, x1))
+            kernel.read(copy, top, x0, lanes, out[top - y0 : bottom - y0])
+
+    def _read_ahead(self, copy: int, bounds: rectangles.Bounds) -> None:
+        """Have the system fetch what was written of a rectangle."""
+        y0, y1, x0, x1 = bounds
+        tiles, stamps, _ = self._segments.arrays.values()
+        _, rows, columns, side, _, _ = tiles.shape
+        down, across = np.arange(y0 // side, -(-y1 // side)), np.arange(x0 // side, -(-x1 // side))
+        index = (copy * rows + down[:, None]) * columns + across
+        written = index[stamps[copy, down[:, None], across] != 0]
+        self._segments.read_ahead(runs_of(written, tiles[0, 0, 0].nbytes))
 
     def write(self, name: str, values: ArrayLike, y0: int = 0, x0: int = 0, copy: int = 0) -> None:
         """Write `values` `(h, w)` at (y0, x0); clipped to the channel's range and the cells' capacity."""

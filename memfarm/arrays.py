@@ -1,7 +1,7 @@
 """Checks of what callers hand in, before a kernel sees it: rule, got, remedy."""
 
 from collections.abc import Sequence
-from typing import Any, TypeGuard
+from typing import Any, Final, TypeGuard
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -9,6 +9,8 @@ from numpy.typing import ArrayLike, NDArray
 from memfarm.channels import Channel
 from memfarm.errors import DTypeError, ShapeError, ValueRangeError
 from memfarm.kernels import first_outside
+
+_PLAIN: Final = 2.0**100  # numbers up to here are finite in every dtype that kernels are given
 
 Cells = tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32]]
 
@@ -106,6 +108,9 @@ def numbers(
     Raises DTypeError unless they are real numbers, ShapeError where they do not fit, ValueRangeError on NaN, infinity,
     what overflows `dtype`, and what is below `least`.
     """
+    number: object = values
+    if type(number) is float and abs(number) < _PLAIN and (least is None or number >= least):
+        return np.full(shape, number, dtype)
     array = _array(name, values)
     if array.dtype.kind not in "fiub" and array.size:
         raise DTypeError(f"{name} must hold real numbers, got {array.dtype}")
@@ -156,15 +161,18 @@ def limits(
     return lows, highs
 
 
-def output(out: NDArray[np.float32] | None, shape: tuple[int, ...]) -> NDArray[np.float32]:
-    """`out` if it is a writable C-contiguous float32 array of `shape`; a new one where it is None.
+def output(
+    out: NDArray[Any] | None, shape: tuple[int, ...], dtypes: Sequence[type[np.generic]] = (np.float32,)
+) -> NDArray[Any]:
+    """`out` if it is a writable C-contiguous array of `shape` and one of `dtypes`; a new float32 one where it is None.
 
     Raises DTypeError or ShapeError where it is not.
     """
     if out is None:
         return np.empty(shape, np.float32)
-    if not isinstance(out, np.ndarray) or out.dtype != np.float32:
-        raise DTypeError(f"out must be a float32 array, got {getattr(out, 'dtype', type(out).__name__)}")
+    if not isinstance(out, np.ndarray) or out.dtype not in dtypes:
+        names = " or ".join(np.dtype(dtype).name for dtype in dtypes)
+        raise DTypeError(f"out must be a {names} array, got {getattr(out, 'dtype', type(out).__name__)}")
     if out.shape != shape:
         raise ShapeError(f"out must have shape {shape}, got {out.shape}")
     if not out.flags.carray:

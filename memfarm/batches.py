@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from memfarm import arrays, layout
 from memfarm.channels import find
-from memfarm.errors import ChannelError, ConfigError, ShapeError
+from memfarm.errors import ChannelError, ConfigError, DTypeError, ShapeError
 from memfarm.opened import Opened
 from memfarm.windows import Stored, WindowCutter, check_stored
 
@@ -31,20 +31,87 @@ class Batches(Opened):
         return out
 
     def neighbours(
-        self, name: str, copy: ArrayLike, y: ArrayLike, x: ArrayLike, alive: ArrayLike, below: float
+        self,
+        name: str,
+        copy: ArrayLike,
+        y: ArrayLike,
+        x: ArrayLike,
+        alive: ArrayLike,
+        below: float,
+        out: NDArray[np.bool_] | None = None,
     ) -> NDArray[np.bool_]:
-        """Whether the cells north, south, west and east of agents can be stepped on: bool `(N, 4)`, new.
+        """Whether the cells north, south, west and east of agents can be stepped on: bool `(N, 4)`.
 
         A cell can if it is there (past a wall there is none), reads less than `below` in the channel, and none of the
         batch that is `alive`, bool `(N,)`, stands on it in the same copy. False around who is not alive. A grid of one
-        copy serves agents of any.
+        copy serves agents of any. out: written and returned, four columns side by side of any array; None: a new one.
         """
         kernel = self._open()
         lane = find(self.channels, name)
-        copies = layout.MOST_COPIES if self.copies == 1 else self.copies
-        where = arrays.cells(copy, y, x, copies=copies, shape=self.shape)
+        where = self._cells_of_agents(copy, y, x)
         here = arrays.flags("alive", alive, where[0].shape)
-        return self._guard.whole(kernel.neighbours, lane, *where, here, float(below))
+        out = np.empty((len(here), 4), np.bool_) if out is None else out
+        if out.dtype != np.bool_ or out.shape != (len(here), 4) or (out.size and out.strides[1] != 1):
+            raise ShapeError(
+                f"out must be bool ({len(here)}, 4), four columns side by side, got {out.dtype} {out.shape}"
+            )
+        self._guard.whole(kernel.neighbours, lane, *where, here, float(below), out)
+        return out
+
+    def walk(
+        self,
+        blocked: str,
+        price: str,
+        below: float,
+        copy: NDArray[np.int32],
+        y: NDArray[np.int32],
+        x: NDArray[np.int32],
+        heading: NDArray[np.int64],
+        live: NDArray[np.bool_],
+        alive: NDArray[np.bool_],
+        keys: NDArray[np.uint64],
+    ) -> Value:
+        """Let agents walk: `y` and `x`, int32 `(N,)`, change in place. What the cells they came to cost, new `(N,)`.
+
+        heading: int64 `(N,)`, 1 to 4 for north, south, west, east; who is not `live`, and any other heading, stays.
+        A step needs a cell that is there, reads less than `below` in the channel `blocked`, and on which nobody who is
+        `alive` stands as it begins; of several who want one cell a draw picks one, whatever their order. Draws come
+        from the `keys` of the copies, uint64 `(copies,)`, and the cell that is left. Cost: what the cell reads in the
+        channel `price`; 0 for who stayed. A grid of one copy serves agents of any.
+        """
+        kernel = self._open()
+        lanes = find(self.channels, blocked), find(self.channels, price)
+        where = self._cells_of_agents(copy, y, x)
+        if where[1] is not y or where[2] is not x or not (y.flags.writeable and x.flags.writeable):
+            raise DTypeError("y and x change in place: they must be writable int32 arrays (N,)")
+        acts, stands = (arrays.flags(n, flags, y.shape) for n, flags in (("live", live), ("alive", alive)))
+        for name, array, dtype in (("heading", heading, np.int64), ("keys", keys, np.uint64)):
+            if array.dtype != dtype or array.ndim != 1 or not array.flags.c_contiguous:
+                raise DTypeError(f"{name} must be a {dtype.__name__} array of one dimension, got {array.dtype}")
+        if len(heading) != len(y) or (len(y) and int(where[0].max()) >= len(keys)):
+            raise ShapeError(f"a heading an agent and a key a copy, got {len(heading)} and {len(keys)} for {len(y)}")
+        return self._guard.whole(kernel.walk, *lanes, float(below), *where, heading, acts, stands, keys)
+
+    def place(
+        self,
+        blocked: str,
+        below: float,
+        copy: NDArray[np.int32],
+        draws: NDArray[np.uint64],
+        occupied: NDArray[np.int64],
+        rounds: int,
+    ) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.bool_]]:
+        """Cells for newcomers, no two the same in one copy: rows, columns int32 `(N,)`, and who got one, bool `(N,)`.
+
+        In each of `rounds` those without a cell draw one, with their own `draws` uint64 `(N,)`, and get it where it
+        reads less than `below` in the channel `blocked` and is neither `occupied` (int64 keys of cells:
+        (copy * height + y) * width + x) nor wanted by another with a higher draw. Who got none has row and column 0.
+        """
+        kernel = self._open()
+        lane = find(self.channels, blocked)
+        nowhere = np.zeros(len(copy), np.int32)
+        where = self._cells_of_agents(copy, nowhere, nowhere)
+        return self._guard.whole(kernel.place, lane, float(below), where[0], draws, occupied, rounds)
 
     def scatter(
         self,
@@ -66,11 +133,16 @@ class Batches(Opened):
         lane = find(self.channels, name)
         where = self._cells(copy, y, x)
         numbers = arrays.numbers("values", values, where[0].shape, np.float64)
-        lows, highs = arrays.limits((self.channels[lane],), low, high)
+        channel = self.channels[lane]
+        if low is not None or high is not None:
+            lows, highs = arrays.limits((channel,), low, high)
+            low, high = lows[0], highs[0]
+        else:
+            low, high = channel.low, channel.high
         mode = _how(how)
         self._room.for_cells(kernel, where)
         with self._dependents.kept_at(lane, where[1], where[2]), self._guard.one_write:
-            kernel.scatter(lane, *where, numbers, mode, lows[0], highs[0])
+            kernel.scatter(lane, *where, numbers, mode, low, high)
 
     def take(self, name: str, copy: ArrayLike, y: ArrayLike, x: ArrayLike, amount: ArrayLike) -> NDArray[np.float64]:
         """Take up to `amount` `(N,)` from the cells, in batch order; what was really taken, float64 `(N,)`."""
@@ -156,6 +228,10 @@ class Batches(Opened):
 
     def _cells(self, copy: ArrayLike, y: ArrayLike, x: ArrayLike) -> arrays.Cells:
         return arrays.cells(copy, y, x, copies=self.copies, shape=self.shape)
+
+    def _cells_of_agents(self, copy: ArrayLike, y: ArrayLike, x: ArrayLike) -> arrays.Cells:
+        copies = layout.MOST_COPIES if self.copies == 1 else self.copies
+        return arrays.cells(copy, y, x, copies=copies, shape=self.shape)
 
 
 def _how(how: str) -> int:

@@ -5,8 +5,8 @@ rewrite its past.
 """
 
 from collections.abc import Container, Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,8 @@ from memfarm.guard import Guard
 
 if TYPE_CHECKING:
     from memfarm.grid import ChannelGrid
+
+_NOTHING: Final = nullcontext()
 
 
 def check_capacity(channel: Channel, limit: Channel) -> None:
@@ -46,9 +48,12 @@ class Dependents:
             if at in lanes and grid is not but and not grid.closed:
                 raise ChannelError(f"{verb} cannot change the capacity of {name!r} at one go; use write or scatter")
 
-    @contextmanager
-    def kept_at(self, lane: int, y: NDArray[np.int32], x: NDArray[np.int32]) -> Iterator[None]:
+    def kept_at(self, lane: int, y: NDArray[np.int32], x: NDArray[np.int32]) -> AbstractContextManager[None]:
         """Keep what lies at the cells (y, x), in every copy, through a change of their capacity."""
+        return self._kept_at(lane, y, x) if self._entries else _NOTHING
+
+    @contextmanager
+    def _kept_at(self, lane: int, y: NDArray[np.int32], x: NDArray[np.int32]) -> Iterator[None]:
         kept = [(grid, name, copy, grid.gather(name, copy, y, x)) for grid, name, copy in self._disturbed(lane)]
         for grid, _, copy, _ in kept:
             grid.reserve(copy, y, x)

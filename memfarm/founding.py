@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -22,6 +23,18 @@ class Layers(Protocol):
     def shape(self) -> tuple[int, int]: ...
 
     def layers(self) -> Mapping[str, NDArray[np.float32]]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """Layers as they are: what a copy of a world is made from."""
+
+    shape: tuple[int, int]
+    values: Mapping[str, NDArray[np.float32]]
+
+    def layers(self) -> Mapping[str, NDArray[np.float32]]:
+        """The layers by channel, `(height, width)` each."""
+        return self.values
 
 
 def plan(

@@ -64,7 +64,7 @@ class ChannelGrid(Held, Areas):
         self.boundary = boundary
         self.backend: Final = backend
         self.name = files.safe_name(name, "a grid's name")
-        self.writable: Final = mode != "r"
+        self.writable = mode != "r"
         self.epoch = layout.epoch_length(self.channels, dtype)
         self.tick = layout.checked_tick(tick, self.epoch)
         self._guard = guard or Guard()

@@ -63,6 +63,11 @@ class Guard:
         """Whether a write is under way, or was when its writer died."""
         return bool(self._words[SEQUENCE] & 1)
 
+    @property
+    def sequence(self) -> int:
+        """A number that moves with every write, odd while one is under way."""
+        return int(self._words[SEQUENCE])
+
     def note_answers(self) -> None:
         """Note that what was asked for until now is being looked at."""
         self._words[ANSWERED] = self._words[ASKED]

@@ -1,11 +1,12 @@
 """What a grid holds, taken out and put back: for snapshots, states and clones."""
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from memfarm import arrays, layout, live_tiles
 from memfarm.opened import Opened
 from memfarm.tile_copy import TileCopy
+from memfarm.touched import Changes, Followed, Touched
 
 
 class Held(Opened):
@@ -20,6 +21,28 @@ class Held(Opened):
         """The grid as a snapshot reads it: views of its maps."""
         self._open()
         return live_tiles.Stock(self._segments.arrays, self._segments.pages(), self._segments.shared_file())
+
+    def arrays(self) -> live_tiles.Arrays:
+        """The tiles, stamps and resets by segment name: views of the maps, to be read now and not kept."""
+        self._open()
+        return self._segments.arrays
+
+    def watch(self) -> Changes:
+        """What tells, as long as it is kept, what of the grid changed between one `take()` and the next."""
+        self._open()
+        if not self.writable:
+            return Followed(lambda: self._guard.sequence)
+        tiles = next(iter(self._segments.arrays.values()))
+        touched = Touched(self.shape, tiles.shape[3], self.boundary == "wrap", self._stamps.size, self._are_current)
+        self._room.watch(touched)
+        return touched
+
+    def _are_current(self, tiles: live_tiles.Index) -> NDArray[np.bool_]:
+        """Whether tiles, by their indices, are live and of this epoch: a write leaves their other cells alone."""
+        epoch = self.tick // self.epoch if self.epoch else 0
+        fresh = self._resets[tiles // self.tiles_of_a_copy, 0] << 32 | epoch + 1
+        current: NDArray[np.bool_] = self._stamps.reshape(-1)[tiles] == fresh.astype(np.uint64)
+        return current
 
     def copy(self) -> TileCopy:
         """What the grid holds now, to be copied by another thread while this one goes on; `end` it.

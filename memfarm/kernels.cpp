@@ -12,6 +12,7 @@
 #include "kernels_observe.h"
 #include "kernels_points.h"
 #include "kernels_store.h"
+#include "kernels_walkers.h"
 #include "kernels_windows.h"
 
 namespace py = pybind11;
@@ -165,19 +166,73 @@ static void take(Grid& grid, int lane, const Ints& copy, const Ints& y, const In
     });
 }
 
-static py::array_t<bool> neighbours(const Grid& grid, int lane, const Ints& copy, const Ints& y, const Ints& x,
-                                    const py::array_t<bool, py::array::c_style>& alive, double below) {
+static int64_t largest(const int32_t* numbers, int64_t count, int64_t least) {
+    int32_t most = 0;
+    for (int64_t i = 0; i < count; i++) most = std::max(most, numbers[i]);
+    return std::max<int64_t>(most, least);
+}
+
+using Flags = py::array_t<bool, py::array::c_style>;
+
+static void neighbours(const Grid& grid, int lane, const Ints& copy, const Ints& y, const Ints& x, const Flags& alive,
+                       double below, py::array_t<bool> out) {
     const int64_t n = copy.size();
     if (alive.size() != n || y.size() != n || x.size() != n) throw py::value_error("one flag a cell");
-    py::array_t<bool> out({n, int64_t{4}});
+    if (out.ndim() != 2 || out.shape(0) != n || out.shape(1) != 4 || (n && out.strides(1) != 1))
+        throw py::value_error("out must be (N, 4), its rows without gaps");
     with_codec(grid.store, [&](auto codec) {
         const int32_t *c = copy.data(), *v = y.data(), *u = x.data();
         const bool* here = alive.data();
         bool* to = out.mutable_data();
+        const int64_t step = out.strides(0);
         py::gil_scoped_release free;
-        open_neighbours<decltype(codec)>(grid.store, lane, n, c, v, u, here, below, to);
+        open_neighbours<decltype(codec)>(grid.store, lane, n, c, v, u, here, below, to, step);
+    });
+}
+
+static py::array walk_on(const Grid& grid, int blocked, int price, double below, const Ints& copy, Ints y, Ints x,
+                         const py::array_t<int64_t, py::array::c_style>& heading, const Flags& live, const Flags& alive,
+                         const py::array_t<uint64_t, py::array::c_style>& keys) {
+    const int64_t n = copy.size();
+    if (y.size() != n || x.size() != n || heading.size() != n || live.size() != n || alive.size() != n)
+        throw py::value_error("one heading and one flag an agent");
+    if (largest(copy.data(), n, 0) >= std::max<int64_t>(keys.size(), 1)) throw py::value_error("one key a copy");
+    py::array out;
+    with_codec(grid.store, [&](auto codec) {
+        using C = decltype(codec);
+        py::array_t<typename C::Value> paid(n);
+        const int32_t* c = copy.data();
+        int32_t *v = y.mutable_data(), *u = x.mutable_data();
+        const int64_t* way = heading.data();
+        const bool *acts = live.data(), *stands = alive.data();
+        const uint64_t* key = keys.data();
+        auto* to = paid.mutable_data();
+        {
+            py::gil_scoped_release free;
+            walk<C>(grid.store, blocked, price, below, n, c, v, u, way, acts, stands, key, to);
+        }
+        out = std::move(paid);
     });
     return out;
+}
+
+static py::tuple place_on(const Grid& grid, int lane, double below, const Ints& copy,
+                          const py::array_t<uint64_t, py::array::c_style>& draws,
+                          const py::array_t<int64_t, py::array::c_style>& occupied, int rounds) {
+    const int64_t n = copy.size(), taken = occupied.size();
+    if (draws.size() != n) throw py::value_error("one draw a newcomer");
+    Ints y(n), x(n);
+    Flags placed(n);
+    with_codec(grid.store, [&](auto codec) {
+        const int32_t* c = copy.data();
+        const uint64_t* draw = draws.data();
+        const int64_t* keys = occupied.data();
+        int32_t *v = y.mutable_data(), *u = x.mutable_data();
+        bool* found = placed.mutable_data();
+        py::gil_scoped_release free;
+        place<decltype(codec)>(grid.store, lane, below, n, c, draw, keys, taken, rounds, v, u, found);
+    });
+    return py::make_tuple(y, x, placed);
 }
 
 static void check_rectangle(const Store& store, int64_t copy, int64_t y0, int64_t x0, const py::array& array,
@@ -286,10 +341,24 @@ static py::array_t<int64_t> missing_windows(const Grid& grid, const Ints& copy, 
 
 // ------------------------------------------------------------------------------------------------------------- Windows
 
-static int64_t largest(const int32_t* numbers, int64_t count, int64_t least) {
-    int32_t most = 0;
-    for (int64_t i = 0; i < count; i++) most = std::max(most, numbers[i]);
-    return std::max<int64_t>(most, least);
+static Out out_of(const py::array& out) {
+    const py::dtype type = out.dtype();
+    if (type.equal(py::dtype::of<float>())) return Out::f32;
+    if (type.equal(py::dtype("float16"))) return Out::f16;
+    if (type.equal(py::dtype::of<uint16_t>())) return Out::bf16;
+    if (type.equal(py::dtype::of<uint8_t>())) return Out::u8;
+    throw py::type_error("out must be float32, float16, uint16 (bfloat16's bits) or uint8");
+}
+
+static void narrow_array(const Floats& values, py::array out) {
+    const Out type = out_of(out);
+    if (out.size() != values.size() || !(out.flags() & py::array::c_style))
+        throw py::value_error("out must be C-contiguous and as large as values");
+    const float* from = values.data();
+    auto* to = static_cast<uint8_t*>(out.mutable_data());
+    const int64_t count = values.size();
+    py::gil_scoped_release free;
+    narrow(type, from, to, count, false);
 }
 
 class Windows {
@@ -312,14 +381,14 @@ class Windows {
         plan_.visibility = visibility ? pick_of(*visibility) : Pick{-1, 0};
     }
 
-    void observe(const Ints& copy, const Ints& y, const Ints& x, Floats out,
+    void observe(const Ints& copy, const Ints& y, const Ints& x, py::array out,
                  const std::vector<std::pair<int, Floats>>& centres,
                  const std::vector<std::tuple<int, Ints, Ints, Ints, Floats, bool, std::optional<Ints>>>& points, int threads) {
         const int64_t n = copy.size(), side = plan_.side, columns = static_cast<int64_t>(plan_.columns.size());
         if (out.ndim() != 4 || out.shape(0) != n || out.shape(1) != side || out.shape(2) != side ||
-            out.shape(3) != columns || y.size() != n || x.size() != n)
-            throw py::value_error("out must be (N, S, S, C)");
-        Job job{&plan_, n, copy.data(), y.data(), x.data(), out.mutable_data(), {}, {}, {}};
+            out.shape(3) != columns || y.size() != n || x.size() != n || !(out.flags() & py::array::c_style))
+            throw py::value_error("out must be (N, S, S, C), C-contiguous");
+        Job job{&plan_, n, copy.data(), y.data(), x.data(), out.mutable_data(), {}, {}, {}, out_of(out)};
         for (const auto& [column, values] : centres) job.centres.push_back({column, values.data()});
         const Store& frame = grids_[0]->store;
         for (const auto& [column, pc, py_, px, values, skip, seen] : points) {
@@ -358,20 +427,17 @@ static int64_t first_outside(const Ints& copy, const Ints& y, const Ints& x, int
     if (y.size() != n || x.size() != n) throw py::value_error("copy, y and x must have one length");
     const int32_t *c = copy.data(), *v = y.data(), *u = x.data();
     py::gil_scoped_release free;
-    for (int64_t i = 0; i < n; i++)
-        if (c[i] < 0 || c[i] >= copies || v[i] < 0 || v[i] >= height || u[i] < 0 || u[i] >= width) return i;
+    const auto outside = [](int32_t at, int64_t size) { return static_cast<uint32_t>(at) >= static_cast<uint64_t>(size); };
+    constexpr int64_t BLOCK = 256;
+    for (int64_t first = 0; first < n; first += BLOCK) {
+        const int64_t end = std::min(n, first + BLOCK);
+        bool any = false;
+        for (int64_t i = first; i < end; i++)
+            any |= outside(c[i], copies) | outside(v[i], height) | outside(u[i], width);
+        for (int64_t i = first; any && i < end; i++)
+            if (outside(c[i], copies) || outside(v[i], height) || outside(u[i], width)) return i;
+    }
     return -1;
-}
-
-static py::array_t<bool> contest(const py::array_t<int64_t, py::array::c_style>& wanted,
-                                 const py::array_t<uint64_t, py::array::c_style>& priority,
-                                 const py::array_t<int64_t, py::array::c_style>& occupied) {
-    if (priority.size() != wanted.size()) throw py::value_error("one priority for each wanted key");
-    py::array_t<bool> won(wanted.size());
-    bool* out = won.mutable_data();
-    py::gil_scoped_release free;
-    win(wanted.data(), priority.data(), wanted.size(), occupied.data(), occupied.size(), out);
-    return won;
 }
 
 static py::array_t<uint64_t> hash_draws(const py::array_t<uint64_t, py::array::c_style>& keys, int64_t stream) {
@@ -404,7 +470,12 @@ PYBIND11_MODULE(_kernels, m) {
         .def("take", &take, py::arg("lane"), py::arg("copy").noconvert(), py::arg("y").noconvert(),
              py::arg("x").noconvert(), py::arg("amount").noconvert(), py::arg("out").noconvert())
         .def("neighbours", &neighbours, py::arg("lane"), py::arg("copy").noconvert(), py::arg("y").noconvert(),
-             py::arg("x").noconvert(), py::arg("alive").noconvert(), py::arg("below"))
+             py::arg("x").noconvert(), py::arg("alive").noconvert(), py::arg("below"), py::arg("out").noconvert())
+        .def("walk", &walk_on, py::arg("blocked"), py::arg("price"), py::arg("below"), py::arg("copy").noconvert(),
+             py::arg("y").noconvert(), py::arg("x").noconvert(), py::arg("heading").noconvert(),
+             py::arg("live").noconvert(), py::arg("alive").noconvert(), py::arg("keys").noconvert())
+        .def("place", &place_on, py::arg("lane"), py::arg("below"), py::arg("copy").noconvert(),
+             py::arg("draws").noconvert(), py::arg("occupied").noconvert(), py::arg("rounds"))
         .def("read", &read_rectangle, py::arg("copy"), py::arg("y0"), py::arg("x0"), py::arg("lanes").noconvert(),
              py::arg("out").noconvert())
         .def("write", &write_rectangle, py::arg("copy"), py::arg("y0"), py::arg("x0"), py::arg("lanes").noconvert(),
@@ -424,10 +495,9 @@ PYBIND11_MODULE(_kernels, m) {
         .def("observe", &Windows::observe, py::arg("copy").noconvert(), py::arg("y").noconvert(),
              py::arg("x").noconvert(), py::arg("out").noconvert(), py::arg("centres"), py::arg("points"),
              py::arg("threads"));
+    m.def("narrow", &narrow_array, py::arg("values").noconvert(), py::arg("out").noconvert());
     m.def("first_outside", &first_outside, py::arg("copy").noconvert(), py::arg("y").noconvert(),
           py::arg("x").noconvert(), py::arg("copies"), py::arg("height"), py::arg("width"));
-    m.def("contest", &contest, py::arg("wanted").noconvert(), py::arg("priority").noconvert(),
-          py::arg("occupied").noconvert());
     m.def("hash_draws", &hash_draws, py::arg("keys").noconvert(), py::arg("stream"));
     m.def("fence", [] { std::atomic_thread_fence(std::memory_order_seq_cst); });
 }

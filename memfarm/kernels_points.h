@@ -1,4 +1,4 @@
-// Points and keys: which points a window sees, who wins a contested cell, draws from keys.
+// Points: which points a window sees; draws from keys.
 #pragma once
 
 #include <algorithm>
@@ -120,88 +120,5 @@ class PointIndex {
         }
     }
 };
-
-// Sets won[i] for the entry of highest priority (lowest index on a tie) of each wanted key that is not occupied.
-inline void win(const int64_t* wanted, const uint64_t* priority, int64_t count, const int64_t* occupied,
-                int64_t occupied_count, bool* won) {
-    constexpr int64_t EMPTY = -1;
-    constexpr int64_t TAKEN = -1;
-    const size_t slots = power_of_two_above(2 * static_cast<size_t>(count + occupied_count));
-    std::vector<int64_t> keys(slots, EMPTY), best(slots);
-    auto slot_of = [&](int64_t key) {
-        size_t slot = static_cast<size_t>(splitmix64(static_cast<uint64_t>(key))) & (slots - 1);
-        while (keys[slot] != EMPTY && keys[slot] != key) slot = (slot + 1) & (slots - 1);
-        return slot;
-    };
-    std::fill(won, won + count, false);
-    for (int64_t i = 0; i < occupied_count; i++) {
-        if (occupied[i] < 0) continue;
-        const size_t slot = slot_of(occupied[i]);
-        keys[slot] = occupied[i], best[slot] = TAKEN;
-    }
-    for (int64_t i = 0; i < count; i++) {
-        if (wanted[i] < 0) continue;
-        const size_t slot = slot_of(wanted[i]);
-        if (keys[slot] == EMPTY)
-            keys[slot] = wanted[i], best[slot] = i;
-        else if (best[slot] != TAKEN && priority[i] > priority[best[slot]])
-            best[slot] = i;
-    }
-    for (size_t slot = 0; slot < slots; slot++)
-        if (keys[slot] != EMPTY && best[slot] != TAKEN) won[best[slot]] = true;
-}
-
-// The cells that somebody stands on.
-class Taken {
-  public:
-    explicit Taken(int64_t most) : keys_(power_of_two_above(2 * static_cast<size_t>(most)), -1) {
-        while ((size_t{1} << bits_) < keys_.size()) bits_++;
-    }
-
-    void add(int64_t key) {
-        size_t slot = home(key);
-        while (keys_[slot] != -1 && keys_[slot] != key) slot = (slot + 1) & (keys_.size() - 1);
-        keys_[slot] = key;
-    }
-
-    bool has(int64_t key) const {
-        size_t slot = home(key);
-        while (keys_[slot] != -1 && keys_[slot] != key) slot = (slot + 1) & (keys_.size() - 1);
-        return keys_[slot] == key;
-    }
-
-  private:
-    std::vector<int64_t> keys_;
-    int bits_ = 0;
-
-    size_t home(int64_t key) const { return static_cast<uint64_t>(key) * GOLDEN >> (64 - bits_); }
-};
-
-// out[n][d]: whether the cell north, south, west, east of agent n is there, reads less than `below`, and is not taken by an
-// agent of the batch; never for an agent that is not alive.
-template <class Codec>
-void open_neighbours(const Store& store, int lane, int64_t count, const int32_t* copy, const int32_t* y, const int32_t* x,
-                     const bool* alive, double below, bool* out) {
-    const int64_t height = store.height, width = store.width;
-    const auto key = [&](int64_t c, int64_t v, int64_t u) { return (c * height + v) * width + u; };
-    Taken taken(count);
-    for (int64_t i = 0; i < count; i++)
-        if (alive[i]) taken.add(key(copy[i], y[i], x[i]));
-    Reader<Codec> reader(store);
-    constexpr int DY[] = {-1, 1, 0, 0}, DX[] = {0, 0, -1, 1};
-    for (int64_t i = 0; i < count; i++, out += 4) {
-        if (i + CELLS_AHEAD < count) store.ask(copy[i + CELLS_AHEAD], y[i + CELLS_AHEAD], x[i + CELLS_AHEAD]);
-        for (int d = 0; d < 4; d++) {
-            int64_t v = int64_t{y[i]} + DY[d], u = int64_t{x[i]} + DX[d];
-            bool open = alive[i];
-            if (store.wrap)
-                v = v < 0 ? height - 1 : v >= height ? 0 : v, u = u < 0 ? width - 1 : u >= width ? 0 : u;
-            else
-                open &= v >= 0 && v < height && u >= 0 && u < width;
-            out[d] = open && !taken.has(key(copy[i], v, u)) &&
-                     static_cast<double>(Codec::hand_out(reader.value(lane, copy[i], v, u))) < below;
-        }
-    }
-}
 
 }  // namespace memfarm

@@ -17,7 +17,6 @@
 
 namespace memfarm {
 
-typedef float v4 __attribute__((vector_size(16)));
 typedef float v16 __attribute__((vector_size(64)));
 typedef int32_t i16 __attribute__((vector_size(64)));
 typedef uint32_t u16 __attribute__((vector_size(64)));
@@ -87,15 +86,19 @@ struct CentreLayer {
     const float* values;  // one a window
 };
 
+// What windows are handed out in; bf16: bfloat16, as bits.
+enum class Out { f32, f16, bf16, u8 };
+
 // One call.
 struct Job {
     const Plan* plan;
     int64_t count;
     const int32_t *copy, *y, *x;
-    float* out;
+    void* out;
     std::vector<CentreLayer> centres;
     std::vector<PointLayer> points;
     std::vector<int32_t> order;  // the turn of each window
+    Out type = Out::f32;         // of out
 };
 
 // The windows in the order in which their tiles lie: neighbours share pages, cache lines and address translations.

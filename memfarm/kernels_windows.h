@@ -39,9 +39,9 @@ struct WidePick {
         for (size_t c = 0; c < plan.columns.size() && c < WIDE; c++) {
             const Column& column = plan.columns[c];
             const int part = column.pick.part;
-            hidden[c] = column.hidden && plan.visibility.part >= 0 ? -1 : 0;
             scale[c] = column.scale, shift[c] = column.shift;
             if (part < 0 || part > 3) continue;
+            hidden[c] = column.hidden && plan.visibility.part >= 0 ? -1 : 0;
             present[c] = -1;
             from_far[c] = part > 1 ? -1 : 0;
             for (int i = 0; i < GROUP; i++)

@@ -94,13 +94,6 @@ class Layered:
         grid, where = self._cells(name, copy, y, x)
         return grid.gather(name, *where)
 
-    def neighbours(
-        self, name: str, copy: ArrayLike, y: ArrayLike, x: ArrayLike, alive: ArrayLike, below: float
-    ) -> NDArray[np.bool_]:
-        """Which neighbours of the agents at the cells can be stepped on; see `ChannelGrid.neighbours`."""
-        self.check_open()
-        return self.grid_of(name).neighbours(name, copy, y, x, alive, below)
-
     def scatter(
         self,
         name: str,

@@ -80,8 +80,8 @@ def lane(channel: Channel) -> dict[str, float | bool]:
         "capacity": channel.high if isinstance(channel.capacity, str) else channel.capacity,
         "low": channel.low,
         "high": channel.high,
-        "fill": channel.fill,
-        "outside": channel.outside,
+        "fill": channel.fill + 0.0,  # never -0
+        "outside": channel.outside + 0.0,
         "static": isinstance(channel.law, Static),
     }
 

@@ -26,6 +26,7 @@ class Opened:
     copies: int
     dtype: str
     boundary: Boundary
+    writable: bool
     epoch: int
     tick: int
     _segments: Segments

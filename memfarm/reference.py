@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from memfarm.reference_grid import Array, Grid, Ints
+from memfarm.reference_grid import Array, Grid, Ints, bound
+from memfarm.reference_walkers import hash_draws
 
-__all__ = ["Grid", "Windows", "contest", "fence", "first_outside", "hash_draws"]
+__all__ = ["Grid", "Windows", "fence", "first_outside", "hash_draws", "narrow"]
 
 
 class Windows:
-    """Cut the windows of a batch of agents, columns of any grids side by side, into one float32 array."""
+    """Cut the windows of a batch of agents, columns of any grids side by side, into one array."""
 
     def __init__(
         self,
@@ -37,12 +38,16 @@ class Windows:
         copy: Ints,
         y: Ints,
         x: Ints,
-        out: NDArray[np.float32],
+        out: Array,
         centres: Sequence[tuple[int, NDArray[np.float32]]],
         points: Sequence[tuple[int, Ints, Ints, Ints, NDArray[np.float32], bool, Ints | None]],
         threads: int,
     ) -> None:
-        """Write the windows around `(copy, y, x)` into `out`, float32 `(N, S, S, C)`; `threads` is not used."""
+        """Write the windows around `(copy, y, x)` into `out` `(N, S, S, C)`; `threads` is not used.
+
+        out: float32, or what `narrow` rounds to.
+        """
+        windows = np.empty(out.shape, np.float32)
         insides = [grid.window_cells(copy, y, x, self.radius) for grid in self.grids]
         found = [grid.cells(*where) for grid, (_, *where) in zip(self.grids, insides, strict=True)]
 
@@ -53,18 +58,19 @@ class Windows:
 
         visible = np.float32(1) if self.visibility is None else seen(*self.visibility)
         for c, (index, lane) in enumerate(self.columns):
-            out[..., c] = 0
+            windows[..., c] = 0
             if index >= 0:
                 value = seen(index, lane) * self.scale[c] + self.shift[c]
-                out[..., c] = value * visible if self.hidden[c] else value
+                windows[..., c] = value * visible if self.hidden[c] else value
         for c, *where, values, skip_centre, sought in points:
             inside, own, cell_y, cell_x = insides[0]
             window = (inside, own if sought is None else sought[:, None, None], cell_y, cell_x)
             painted, value = self._painted(window, where, values, skip_centre)
             value = value * visible if self.hidden[c] else value
-            out[..., c] = np.where(painted & (value > out[..., c]), value, out[..., c])
+            windows[..., c] = np.where(painted & (value > windows[..., c]), value, windows[..., c])
         for c, values in centres:
-            out[:, self.radius, self.radius, c] = values
+            windows[:, self.radius, self.radius, c] = values
+        narrow(windows, out)
 
     def _painted(
         self, window: tuple[Array, Ints, Ints, Ints], where: list[Any], values: Array, skip_centre: bool
@@ -83,37 +89,32 @@ class Windows:
         return painted, values[order][last]
 
 
+def narrow(values: NDArray[np.float32], out: Array) -> None:
+    """Round `values` into `out` of the same shape: float16, uint16 (the bits of bfloat16), uint8; float32 as it is.
+
+    float16, bfloat16: the nearest, of two the even one; beyond the range infinity; a NaN quiet, the top of its bits
+    kept. uint8: 255 times the value, within 0 and 255 (NaN: 0), then the nearest whole number, of two the even one.
+    """
+    bits, nan = values.view(np.uint32), np.isnan(values)
+    high = (bits >> 16).astype(np.uint16)
+    with np.errstate(over="ignore", invalid="ignore"):
+        if out.dtype == np.float32:
+            out[...] = values
+        elif out.dtype == np.float16:
+            quiet = (bits >> 13 & 0x3FF).astype(np.uint16) | (high & 0x8000) | 0x7E00
+            out[...] = np.where(nan, quiet.view(np.float16), values.astype(np.float16))
+        elif out.dtype == np.uint16:
+            nearest = (bits.astype(np.uint64) + 0x7FFF + (high & 1)) >> 16
+            out[...] = np.where(nan, high | 0x40, nearest)
+        else:
+            out[...] = np.rint(bound(values * np.float32(255), np.float32(0), np.float32(255)))
+
+
 def first_outside(copy: Ints, y: Ints, x: Ints, copies: int, height: int, width: int) -> int:
     """The first entry of a batch of coordinates that lies outside the grid, -1 if none."""
     inside = (copy >= 0) & (copy < copies) & (y >= 0) & (y < height) & (x >= 0) & (x < width)
     outside = np.flatnonzero(~inside)
     return int(outside[0]) if outside.size else -1
-
-
-def contest(wanted: NDArray[np.int64], priority: NDArray[np.uint64], occupied: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Let one entry win each wanted cell (a key; negative wants nothing) that is not occupied: bool `(N,)`, new.
-
-    The highest priority wins, and of equals the lowest index.
-    """
-    order = np.lexsort((np.arange(len(wanted)), ~priority, wanted))
-    first = np.ones(len(wanted), np.bool_)
-    first[1:] = wanted[order][1:] != wanted[order][:-1]
-    wins = np.zeros(len(wanted), np.bool_)
-    wins[order] = first
-    return wins & (wanted >= 0) & ~np.isin(wanted, occupied)
-
-
-def _splitmix64(key: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """One draw of SplitMix64 (Steele, Lea, Flood 2014, the finaliser of Stafford's Mix13)."""
-    key = key + np.uint64(0x9E3779B97F4A7C15)
-    key = (key ^ (key >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    key = (key ^ (key >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return key ^ (key >> np.uint64(31))
-
-
-def hash_draws(keys: NDArray[np.uint64], stream: int) -> NDArray[np.uint64]:
-    """Draw one uint64 for each key and stream: `splitmix64(splitmix64(key) ^ stream * golden)`. A new array."""
-    return _splitmix64(_splitmix64(keys) ^ np.uint64((stream * 0x9E3779B97F4A7C15) % 2**64))
 
 
 def fence() -> None:

@@ -12,6 +12,8 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from memfarm.reference_walkers import Walkers
+
 Array = NDArray[Any]
 Ints = NDArray[np.integer[Any]]
 
@@ -87,7 +89,7 @@ class Cells(NamedTuple):
     age: Ints  # index into ages, of each cell
 
 
-class Grid:
+class Grid(Walkers):
     """Read and write the cells of one grid, in the very arrays it is given.
 
     tiles: `(copies, TY, TX, side, side, lanes)` in a storage dtype. stamps: uint64 `(copies, TY, TX)`.
@@ -217,26 +219,12 @@ class Grid:
 
     def gather(self, lane: int, copy: Ints, y: Ints, x: Ints, out: Array) -> None:
         """Read one value a cell into `out`, value dtype `(N,)`."""
-        out[...] = self._hand_out(lane, self.cells(copy, y, x))
+        out[...] = self.read_at(lane, copy, y, x)
 
-    def neighbours(self, lane: int, copy: Ints, y: Ints, x: Ints, alive: Array, below: float) -> Array:
-        """Whether the cell north, south, west, east of each is there, below the limit, and free: bool `(N, 4)`."""
-
-        def keys(rows: Ints, columns: Ints) -> Array:
-            return (copy.astype(np.int64) * self.height + rows) * self.width + columns
-
-        taken = keys(y, x)[alive]
-        out = np.zeros((len(copy), 4), np.bool_)
-        for d, (dy, dx) in enumerate(((-1, 0), (1, 0), (0, -1), (0, 1))):
-            rows, columns = y + dy, x + dx
-            if self.wrap:
-                rows, columns = rows % self.height, columns % self.width
-            there = alive & (rows >= 0) & (rows < self.height) & (columns >= 0) & (columns < self.width)
-            there &= ~np.isin(keys(rows, columns), taken)
-            at = np.flatnonzero(there)
-            read = self._hand_out(lane, self.cells(copy[at], rows[at], columns[at])).astype(np.float64)
-            out[at, d] = read < below
-        return out
+    def read_at(self, lane: int, copy: Ints, y: Ints, x: Ints) -> Array:
+        """The same, new, in the value dtype."""
+        value = self._hand_out(lane, self.cells(copy, y, x))
+        return value.astype(np.int32) if self.tiles.dtype == np.int32 else value
 
     def scatter(
         self,

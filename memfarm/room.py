@@ -3,6 +3,8 @@
 A tile with a stamp has blocks, one without may have none: nothing else is remembered, and that outlives the process.
 """
 
+import weakref
+from collections.abc import Iterator
 from typing import Any, Final
 
 import numpy as np
@@ -13,6 +15,7 @@ from memfarm.kernels import Grid
 from memfarm.reserve import Place
 from memfarm.sparse_copy import runs_of, written
 from memfarm.tile_copy import TileCopy
+from memfarm.touched import Touched
 
 _PAGE: Final = 4096
 
@@ -24,7 +27,8 @@ class Room:
 
     tiles, stamps: the grid's arrays. tiles_at, stamps_at: where they lie; None where nothing needs to be reserved.
     Every method raises StorageError where there is no room; no byte has changed then, and it can be called again.
-    Every change of a tile passes here first, so that a snapshot that is being made keeps what it was: `copying`.
+    Every change of a tile passes here first, so that a snapshot that is being made keeps what it was (`copying`), and
+    that who mirrors the tiles knows which to read again (`watch`).
     """
 
     def __init__(
@@ -36,6 +40,7 @@ class Room:
         self._tiles_at = tiles_at
         self._stamps_at = stamps_at
         self.copying: TileCopy | None = None  # a snapshot that is being made of these tiles while they are written
+        self._watching: list[weakref.ref[Touched]] = []
         self._last: Index = np.empty(0, np.int64)  # reserved last: who reserves for a step asks again as it writes
         self._ready: Final = np.zeros(-(-stamps.nbytes // _PAGE), np.bool_)  # pages of stamps that are reserved
 
@@ -45,25 +50,38 @@ class Room:
         self._tiles_at = self._stamps_at = None
         self._stamps = np.empty((0, 1, 1), np.uint64)  # not a view: that would hold on to the map
 
+    def watch(self, touched: Touched) -> None:
+        """Tell `touched` of every change of tiles, as long as somebody keeps it."""
+        self._watching = [*(known for known in self._watching if known() is not None), weakref.ref(touched)]
+
+    def _told(self) -> Iterator[TileCopy | Touched]:
+        """Who is to know of a change before it is made."""
+        if self.copying is not None and self._goes_on(self.copying):
+            yield self.copying
+        for reference in self._watching:
+            touched = reference()
+            if touched is not None:
+                yield touched
+
     def for_cells(self, kernel: Grid, where: Cells) -> None:
         """Reserve for the tiles that the cells lie in."""
-        if self.copying is not None and self._goes_on(self.copying):
-            self.copying.before_cells(where)
+        for told in self._told():
+            told.before_cells(where)
         if self._tiles_at is not None:
             self.for_tiles(kernel.missing(*where))
 
     def for_windows(self, kernel: Grid, where: Cells, radius: int, seen: NDArray[np.bool_] | None = None) -> None:
         """Reserve for the tiles that windows around the cells write; seen: bool `(N, S, S)`, None: all their cells."""
-        if self.copying is not None and self._goes_on(self.copying):
-            self.copying.before_windows(where, radius)
+        for told in self._told():
+            told.before_windows(where, radius)
         if self._tiles_at is not None:
             self.for_tiles(kernel.missing_windows(*where, radius, seen))
 
     def for_rectangle(self, copy: int, bounds: tuple[int, int, int, int]) -> None:
         """Reserve for a rectangle (y0, y1, x0, x1) inside the world."""
         y0, y1, x0, x1 = bounds
-        if self.copying is not None and self._goes_on(self.copying):
-            self.copying.before_rectangle(copy, bounds)
+        for told in self._told():
+            told.before_rectangle(copy, bounds)
         if self._tiles_at is None or y1 <= y0 or x1 <= x0:
             return
         (_, rows, columns), side = self._stamps.shape, self._side
@@ -73,8 +91,8 @@ class Room:
 
     def for_any(self) -> None:
         """Reserve nothing: what comes writes only where something was written, and anywhere there."""
-        if self.copying is not None and self._goes_on(self.copying):
-            self.copying.before_all()
+        for told in self._told():
+            told.before_all()
 
     def _goes_on(self, copying: TileCopy) -> bool:
         """Whether tiles are still copied; a copy that is over is let go."""

@@ -33,6 +33,7 @@ Backend = Literal["memmap", "ram"]
 Layout = Mapping[str, tuple[tuple[int, ...], np.dtype[Any]]]
 
 HEADER: Final = 4096
+_FETCHED: Final = 1 << 17  # bytes at a time: of more, Linux reads as much as the disk's queue says, and no further
 _MAGIC: Final = b"\x93NUMPY\x01\x00"
 _NORESERVE: Final = getattr(mmap, "MAP_NORESERVE", 0x4000 if sys.platform == "linux" else 0)
 
@@ -66,9 +67,14 @@ class Segments:
         fd = open_plain(self.paths[1], "r")
         try:
             pages: Runs = written(fd, HEADER, HEADER + stamps.nbytes) - np.array([HEADER, 0])
-            return pages
         finally:
             os.close(fd)
+        _fetch(self.maps[1], pages)  # who asks reads them all
+        return pages
+
+    def read_ahead(self, runs: Runs) -> None:
+        """Have the system fetch these bytes of the first segment, a named file, without waiting for them."""
+        _fetch(self.maps[0], runs)
 
     def shared_file(self) -> Path | None:
         """The named file that the first segment is mapped from, where what is written here reaches it."""
@@ -239,14 +245,25 @@ def _page_up(size: int) -> int:
 
 
 def _map(fd: int, size: int, mode: Mode) -> mmap.mmap:
-    if mode == "c":
-        return mmap.mmap(fd, size, flags=mmap.MAP_PRIVATE | _NORESERVE, prot=mmap.PROT_READ | mmap.PROT_WRITE)
+    """A map of an open file, of which a fault brings in one page: windows lie anywhere, and tiles are pages.
+
+    Without the advice a fault reads ahead as far as the disk's queue says, megabytes for one page that is wanted.
+    """
+    flags = mmap.MAP_PRIVATE | _NORESERVE if mode == "c" else mmap.MAP_SHARED
     prot = mmap.PROT_READ if mode == "r" else mmap.PROT_READ | mmap.PROT_WRITE
-    mapped = mmap.mmap(fd, size, flags=mmap.MAP_SHARED, prot=prot)
-    if mode != "r":
-        # A fault in a hole would read ahead over more holes: megabytes of zeros for one page that is wanted.
-        _advise(mapped, "MADV_RANDOM")
+    mapped = mmap.mmap(fd, size, flags=flags, prot=prot)
+    _advise(mapped, "MADV_RANDOM")
     return mapped
+
+
+def _fetch(mapped: mmap.mmap, runs: Runs) -> None:
+    """Have the runs of a segment read from its file, without waiting for them; nothing where a system cannot."""
+    if not hasattr(mmap, "MADV_WILLNEED"):
+        return
+    for start, size in (runs + np.array([HEADER, 0])).tolist():
+        end = start + size
+        for at in range(start // mmap.PAGESIZE * mmap.PAGESIZE, end, _FETCHED):
+            mapped.madvise(mmap.MADV_WILLNEED, at, min(_FETCHED, end - at))
 
 
 def _stay_sparse(mapped: mmap.mmap) -> None:

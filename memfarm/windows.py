@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -18,6 +18,8 @@ Int32s = NDArray[np.int32]
 PointColumn = tuple[int, Int32s, Int32s, Int32s, NDArray[np.float32], bool, Int32s | None]
 
 MOST_THREADS: Final = 256
+OUTPUTS: Final = (np.float32, np.float16, np.uint16, np.uint8)
+"""What windows may be cut into; uint16: the bits of bfloat16, which NumPy lacks."""
 GROUND: Final = frozenset({"OBSTACLES", "TERRAIN_COST", "VISIBILITY", "SELF_HP", "GOAL", *REMEMBERED})
 """What `mask_by_visibility` never hides: the ground itself, and the agent's own state and mind."""
 NOT_AT_THE_CENTRE: Final = frozenset({"ALLIES_HP"})
@@ -32,6 +34,28 @@ class Stored:
     lane: int
     channel: Channel
     copies: int = 1
+
+
+class Plan(NamedTuple):
+    """What `kernels.Windows` is made of; docs/design/0001 says what each part means."""
+
+    grids: list[Grid]
+    columns: list[tuple[int, int]]
+    radius: int
+    scale: NDArray[np.float32]
+    shift: NDArray[np.float32]
+    visibility: tuple[int, int] | None
+    hidden: list[bool]
+
+
+class Request(NamedTuple):
+    """What is asked of a `WindowCutter`, checked, as `kernels.Windows.observe` takes it."""
+
+    copy: Int32s  # (N,)
+    y: Int32s  # (N,)
+    x: Int32s  # (N,)
+    centres: list[tuple[int, NDArray[np.float32]]]
+    points: list[PointColumn]
 
 
 def _at_once(cut: Callable[..., None], *arguments: object) -> None:
@@ -78,7 +102,8 @@ class WindowCutter:
         self._index = {name: index for index, name in enumerate(self.channels)}
         self._seen = [name for name in self.channels if name not in stored and name not in self._events]
         self._normalize = normalize
-        self._plan = _plan(stored, self.channels, radius, normalize, mask_by_visibility)
+        self.plan: Final = _plan(stored, self.channels, radius, normalize, mask_by_visibility)
+        self._windows = Windows(*self.plan)
 
     @property
     def side(self) -> int:
@@ -90,15 +115,17 @@ class WindowCutter:
         copy: ArrayLike,
         y: ArrayLike,
         x: ArrayLike,
-        out: NDArray[np.float32] | None = None,
+        out: NDArray[Any] | None = None,
         centres: Mapping[str, ArrayLike] | None = None,
         points: Mapping[str, Points] | None = None,
         threads: int = 1,
         layers: Mapping[str, ArrayLike] | None = None,
-    ) -> NDArray[np.float32]:
-        """Cut the windows around the cells `(copy, y, x)`, int32 `(N,)`, into `out`: float32 `(N, S, S, C)`.
+    ) -> NDArray[Any]:
+        """Cut the windows around the cells `(copy, y, x)`, int32 `(N,)`, into `out` `(N, S, S, C)`, one of `OUTPUTS`.
 
-        out: written in place and returned; a new array where None.
+        out: written in place and returned; a new float32 array where None. float16 and uint16 (bfloat16's bits) are the
+            float32 value rounded to nearest even; uint8 is 255 times a value in [0, 1] rounded so, what lies beyond
+            cut off. What is rounded is what float32 would hold at last.
         centres: for channels no grid stores: the value `(N,)` at the centre cell, 0 around it.
         points: for channels no grid stores: `(copy, y, x, value)` arrays `(P,)`, each painted into every
             window that sees it (the larger value wins); ALLIES_HP leaves out the window's own centre cell.
@@ -107,12 +134,26 @@ class WindowCutter:
             more (a team of a world, one agent). The first of the four arrays of such points is then their layer.
         Raises ShapeError, DTypeError, ValueRangeError or ChannelError before anything is written.
         """
+        copy, y, x, centre_columns, columns = self.checked(copy, y, x, centres, points, layers)
+        out = arrays.output(out, (len(copy), self.side, self.side, len(self.channels)), OUTPUTS)
+        if not isinstance(threads, int) or not 1 <= threads <= MOST_THREADS:
+            raise ConfigError(f"threads must be an int in [1, {MOST_THREADS}], got {threads!r}")
+        self._whole(self._windows.observe, copy, y, x, out, centre_columns, columns, threads)
+        return out
+
+    def checked(
+        self,
+        copy: ArrayLike,
+        y: ArrayLike,
+        x: ArrayLike,
+        centres: Mapping[str, ArrayLike] | None = None,
+        points: Mapping[str, Points] | None = None,
+        layers: Mapping[str, ArrayLike] | None = None,
+    ) -> Request:
+        """The arguments of a call, as its kernel takes them; arrays are copied where they need to be converted."""
         self._check_open()
         copy, y, x = arrays.cells(copy, y, x, copies=self._copies, shape=self._shape)
         count = len(copy)
-        out = arrays.output(out, (count, self.side, self.side, len(self.channels)))
-        if not isinstance(threads, int) or not 1 <= threads <= MOST_THREADS:
-            raise ConfigError(f"threads must be an int in [1, {MOST_THREADS}], got {threads!r}")
         centre_columns = [
             (self._column(name), arrays.numbers(name, values, (count,), np.float32))
             for name, values in (centres or {}).items()
@@ -122,8 +163,7 @@ class WindowCutter:
             raise ChannelError(f"layers are of points, got layers of {sorted(layers)} and points of {sorted(points)}")
         columns = [self._point_column(name, parts, layers.get(name), count) for name, parts in points.items()]
         columns += [self._event_column(name, sparse) for name, sparse in self._events.items()]
-        self._whole(self._plan.observe, copy, y, x, out, centre_columns, columns, threads)
-        return out
+        return Request(copy, y, x, centre_columns, columns)
 
     def _point_column(self, name: str, parts: Points, layer: ArrayLike | None, count: int) -> PointColumn:
         if len(parts) != 4:
@@ -131,7 +171,7 @@ class WindowCutter:
         copies = self._copies if layer is None else layout.MOST_COPIES
         copy, y, x = arrays.cells(*parts[:3], copies=copies, shape=self._shape)
         values = arrays.numbers(name, parts[3], copy.shape, np.float32)
-        seen = None if layer is None else arrays.cells(layer, 0, 0, copies=layout.MOST_COPIES, shape=(1, 1))[0]
+        seen = None if layer is None else _layers(layer, count)
         if seen is not None and len(seen) != count:
             raise ShapeError(f"the layers of {name} must be one a window, ({count},), got ({len(seen)},)")
         return self._column(name), copy, y, x, values, name in NOT_AT_THE_CENTRE, seen
@@ -149,6 +189,11 @@ class WindowCutter:
         return self._index[name]
 
 
+def _layers(layer: ArrayLike, count: int) -> Int32s:
+    nowhere = np.zeros(count, np.int32) if np.shape(layer) == (count,) else 0
+    return arrays.cells(layer, nowhere, nowhere, copies=layout.MOST_COPIES, shape=(1, 1))[0]
+
+
 def check_stored(channels: Sequence[str]) -> None:
     """Raise ChannelError where one of `channels` comes from the agents, who are not asked here."""
     seen = [name for name in channels if name in (*SEEN, "KNOWN_EMPTY")]
@@ -164,7 +209,7 @@ def check_radius(radius: int) -> None:
 
 def _plan(
     stored: Mapping[str, Stored], channels: tuple[str, ...], radius: int, normalize: bool, mask_by_visibility: bool
-) -> Windows:
+) -> Plan:
     grids: list[Grid] = []
 
     def place(name: str) -> tuple[int, int]:
@@ -187,7 +232,7 @@ def _plan(
             scale[index] = 1.0 / (channel.high - channel.low)
             shift[index] = -channel.low / (channel.high - channel.low)
     hidden = [mask_by_visibility and _lies_in_a_cell(name, stored) for name in channels]
-    return Windows(grids, columns, radius, scale, shift, visibility, hidden)
+    return Plan(grids, columns, radius, scale, shift, visibility, hidden)
 
 
 def _lies_in_a_cell(name: str, stored: Mapping[str, Stored]) -> bool:

@@ -59,6 +59,7 @@ class World(Kept):
 
     _map_mode: files.Mode = "r"
     _shared_map: "World | None"
+    _terrain: tuple[str, ...] = ()  # the layers that it was made from
 
     def __init__(
         self,
@@ -84,7 +85,6 @@ class World(Kept):
             "memmap": memmap,
             "seed": seed,
             "boundary": boundary,
-            "terrain": terrain,
             "map": None if map is None else Path(map).absolute(),
             "map_mode": map_mode,
             "sparse": tuple(sparse),
@@ -113,6 +113,7 @@ class World(Kept):
             if terrain is not None:
                 for layer, values in terrain.layers().items():
                     self.environmental.set(layer, values)
+                    self._terrain = (*self._terrain, layer)
             if folder is not None:
                 self._write_manifest(folder)
         except WorldLockedError:  # somebody was faster: the folder is theirs
@@ -316,8 +317,14 @@ class World(Kept):
         if self._closed:
             raise ClosedError("a closed world cannot be pickled, got one; pickle it before close()")
         if self.path is None:
-            return (_remake, (self._recipe,))
+            return (_remake, ({**self._recipe, "terrain": self._ground()},))
         return (functools.partial(World.open, sparse=self.sparse.channels), (str(self.path), "r"))
+
+    def _ground(self) -> founding.Ground | None:
+        """What lies now in the layers that the world was made from; None where it was made from none."""
+        if not self._terrain:
+            return None
+        return founding.Ground(self.shape, {name: self.environmental.get(name) for name in self._terrain})
 
     def advance(self, ticks: int = 1) -> None:
         """Let `ticks` pass for every layer: decay, regrowth. Costs the same for every size of world."""

@@ -15,6 +15,7 @@ from memfarm.channels import Channel
 
 Array = np.ndarray[Any, Any]
 SHAPE = (48, 64)
+OUTPUTS = (np.float32, np.float16, np.uint16, np.uint8)
 PROT_NONE = 0
 LIBC = ctypes.CDLL(None, use_errno=True)
 
@@ -53,8 +54,8 @@ def windows(make: Any, dtype: str, lanes: int, radius: int, columns: int, at_end
         [grid], [(0, c % lanes) for c in range(columns)], radius, one, zero, None, [False] * columns
     )
     whole: list[bytes] = []
-    for chosen in np.array_split(rng.permutation(len(y)), 12):
-        out = make((len(chosen), side, side, columns), np.float32, at_end)
+    for number, chosen in enumerate(np.array_split(rng.permutation(len(y)), 12)):
+        out = make((len(chosen), side, side, columns), OUTPUTS[number % len(OUTPUTS)], at_end)
         plan.observe(np.zeros(len(chosen), np.int32), y[chosen], x[chosen], out, [], [], 1)
         whole.append(out.tobytes())
     return b"".join(whole)

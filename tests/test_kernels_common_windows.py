@@ -96,21 +96,25 @@ def check(
     shift: Array | None = None,
     visibility: tuple[int, int] | None = None,
     painted: Any = (),
-) -> Array:
-    """Cut the windows on both kernels; returns them."""
+    outputs: Sequence[Any] = (np.float32,),
+) -> None:
+    """Cut the windows on both kernels, into arrays of each of `outputs`."""
     count, side = len(columns), 2 * radius + 1
     scale = np.ones(count, np.float32) if scale is None else scale
     shift = np.zeros(count, np.float32) if shift is None else shift
     hidden = [visibility is not None] * count
-    outs = []
-    for kind, module in enumerate(MODULES):
-        plan = module.Windows([grid.grids[kind] for grid in grids], columns, radius, scale, shift, visibility, hidden)
-        for number in threads if kind else (1,):
-            outs.append(np.full((len(where[0]), side, side, count), np.nan, np.float32))
-            plan.observe(*where, outs[-1], [], painted, number)
-    for number, out in zip(threads, outs[1:], strict=True):
-        same(f"{columns}, radius {radius}, {number} threads", [outs[0], out])
-    return outs[0]
+    twin, compiled = (
+        module.Windows([grid.grids[kind] for grid in grids], columns, radius, scale, shift, visibility, hidden)
+        for kind, module in enumerate(MODULES)
+    )
+    shape = (len(where[0]), side, side, count)
+    for output in outputs:
+        wanted = np.full(shape, 77, output)
+        twin.observe(*where, wanted, [], painted, 1)
+        for number in threads:
+            out = np.full(shape, 77, output)
+            compiled.observe(*where, out, [], painted, number)
+            same(f"{columns}, radius {radius}, {number} threads, {out.dtype}", [wanted, out])
 
 
 @pytest.mark.parametrize("wrap", [False, True])
@@ -233,6 +237,12 @@ def test_scaled_hidden_and_painted_columns(case: str, seed: int, radius: int, co
         "points": {"painted": [(0, *cells(shape, 2, radius, 30, rng), rng.random(30, np.float32), False, None)]},
     }[case]
     check(grids, columns, radius, where, **changed)
+
+
+def test_a_hidden_column_that_no_grid_stores_is_0_where_visibility_is_below_0() -> None:
+    dark = Twins([Channel("DARK", low=-1.0, fill=-0.5, outside=-0.25)], (20, 20), 1, "float32", False, TICK)
+    where = cells((20, 20), 1, 2, 40, np.random.default_rng(0))
+    check([dark], [(0, 0), (-1, 0)], 2, where, visibility=(0, 0))
 
 
 @pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="pages are fenced with mprotect as Linux has it")

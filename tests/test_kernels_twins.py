@@ -299,17 +299,6 @@ def test_first_outside_is_the_same(seed: int, count: int) -> None:
 
 
 @settings(deadline=None, max_examples=50)
-@given(seed=SEEDS, count=st.integers(0, 60))
-def test_contest_has_the_same_winners(seed: int, count: int) -> None:
-    rng = np.random.default_rng(seed)
-    wanted = rng.integers(-2, 12, count) * int(rng.choice([1, 2**40]))
-    priority = rng.integers(0, int(rng.choice([3, 2**63])), count, dtype=np.uint64) << np.uint64(1)
-    occupied = rng.permutation(wanted)[: rng.integers(0, 5)]
-    arguments = (wanted, priority, occupied)
-    same("contest", [module.contest(*(a.copy() for a in arguments)) for module in MODULES])
-
-
-@settings(deadline=None, max_examples=50)
 @given(seed=SEEDS, stream=st.integers(0, 2**63 - 1))
 def test_hash_draws_are_the_same(seed: int, stream: int) -> None:
     keys = np.random.default_rng(seed).integers(0, 2**64, 50, dtype=np.uint64)

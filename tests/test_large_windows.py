@@ -141,7 +141,9 @@ def test_large_observations_leave_anonymous_memory_alone(on: bool) -> None:
     env.close()
 
 
-@pytest.mark.parametrize(("tensor", "dtype"), [("numpy", "float32"), ("torch", "float32"), ("torch", "bfloat16")])
+@pytest.mark.parametrize(
+    ("tensor", "dtype"), [("numpy", "float32"), ("torch", "float32"), ("torch", "bfloat16"), ("torch", "uint8")]
+)
 def test_mapped_observations_are_the_same_as_others(tensor: str, dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("memfarm.envs.doors.perception.MAPPED_ABOVE", 1000)
     same_step = {"autoreset_mode": AutoresetMode.SAME_STEP.value, "max_cycles": 2, "memory": True}

@@ -139,7 +139,7 @@ def test_the_last_observation_of_a_life_has_its_memory() -> None:
     env.close()
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "uint8"])
 def test_tensors_are_the_arrays_permuted(dtype: str) -> None:
     observations: dict[str, Any] = {}
     for tensor in ("numpy", "torch"):
@@ -154,8 +154,9 @@ def test_tensors_are_the_arrays_permuted(dtype: str) -> None:
     for name, array in observations["numpy"].items():
         tensor = observations["torch"][name]
         assert tensor.dtype == getattr(torch, dtype)
-        expected = torch.from_numpy(np.ascontiguousarray(array)).permute(0, 3, 1, 2).to(getattr(torch, dtype))
-        assert torch.equal(tensor, expected)
+        wide = torch.from_numpy(np.ascontiguousarray(array)).permute(0, 3, 1, 2)
+        expected = (wide * 255).round() if dtype == "uint8" else wide
+        assert torch.equal(tensor, expected.to(tensor.dtype))
     assert observations["torch"]["memory"].is_contiguous(memory_format=torch.channels_last)
 
 

@@ -1,4 +1,4 @@
-"""What proves the kernels, itself: the guard fails at 10 %, profiles name the kernels, builds know their processor."""
+"""What proves the kernels, itself: the guard fails at 10 %, builds know their processor."""
 
 import importlib
 import json
@@ -51,17 +51,3 @@ def test_the_guard_says_where_it_cannot_run(
 def test_a_build_is_not_run_where_the_processor_lacks_what_it_needs(guard: ModuleType) -> None:
     assert guard.variants.lacking("avx2", frozenset({"avx2"})) == ["fma"]
     assert guard.variants.lacking("baseline", frozenset()) == []
-
-
-def test_a_profile_names_the_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(ROOT))
-    profile = importlib.import_module("benchmarks.profile_step")
-    stats = {
-        (profile.__file__, 1, "observe"): (1, 1, 3.0, 3.0, {}),
-        ("~", 0, "<built-in method memfarm._kernels.contest>"): (1, 1, 2.0, 2.0, {}),
-        ("~", 0, "<method 'reduce' of 'numpy.ufunc' objects>"): (1, 1, 0.5, 0.5, {}),
-        ("forage.py", 9, "step"): (1, 1, 1.0, 6.5, {}),
-    }
-    assert profile.shares(stats) == {
-        "crop: windows, points in them": 3.0, "contest, draws": 2.0, "Python": 1.0, "NumPy": 0.5,
-    }  # fmt: skip

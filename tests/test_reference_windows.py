@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from memfarm import layout
+from memfarm import layout, reference_walkers
 from memfarm.channels import Channel
 
 pytestmark = pytest.mark.once
@@ -99,7 +99,7 @@ def test_windows_hold_cells_points_and_centres(
 
 @settings(deadline=None, max_examples=60)
 @given(seed=SEEDS, count=st.integers(0, 30))
-def test_contest_lets_the_best_contender_of_a_free_cell_win(kernels: ModuleType, seed: int, count: int) -> None:
+def test_contest_lets_the_best_contender_of_a_free_cell_win(seed: int, count: int) -> None:
     rng = np.random.default_rng(seed)
     wanted = rng.integers(-2, 8, count)
     priority = rng.integers(0, 4, count, dtype=np.uint64) + np.uint64(2**63)
@@ -109,12 +109,12 @@ def test_contest_lets_the_best_contender_of_a_free_cell_win(kernels: ModuleType,
         if key >= 0:
             contenders = [n for n in range(count) if wanted[n] == key]
             expected[max(contenders, key=lambda n: (int(priority[n]), -n))] = True
-    assert kernels.contest(wanted, priority, occupied).tolist() == expected
+    assert reference_walkers.contest(wanted, priority, occupied).tolist() == expected
 
 
-def test_contest_with_nothing_occupied(kernels: ModuleType) -> None:
+def test_contest_with_nothing_occupied() -> None:
     wanted, priority = np.array([5, 5, -1]), np.array([1, 2**64 - 1, 7], np.uint64)
-    assert kernels.contest(wanted, priority, np.empty(0, np.int64)).tolist() == [False, True, False]
+    assert reference_walkers.contest(wanted, priority, np.empty(0, np.int64)).tolist() == [False, True, False]
 
 
 @settings(deadline=None, max_examples=60)

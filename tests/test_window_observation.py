@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from memfarm.channels import GROUPS
 from memfarm.errors import ChannelError, ConfigError, DTypeError, ShapeError
+from memfarm.windows import WindowCutter
 from memfarm.world import World
 from memfarm.wrappers import DEFAULT_CHANNELS, WindowObservation
 from memfarm.wrappers.tensors import DeviceTensors
@@ -177,7 +178,13 @@ def test_a_dead_agent_sees_where_it_died_and_is_nobodys_ally(crowd: Crowd) -> No
     assert after[1, :, :, 2].any()
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
+def of_dtype(arrays: NDArray[np.float32], dtype: str) -> torch.Tensor:
+    """What windows `(N, S, S, C)` are as a tensor of `dtype`, by torch's own rounding."""
+    tensor = torch.from_numpy(arrays).permute(0, 3, 1, 2)
+    return (tensor * 255).round().to(torch.uint8) if dtype == "uint8" else tensor.to(getattr(torch, dtype))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16", "uint8"])
 @pytest.mark.parametrize("copy", [True, False])
 def test_tensors_are_the_arrays_permuted_in_channels_last(crowd: Crowd, dtype: str, copy: bool) -> None:
     arrays = WindowObservation(crowd, 3, tensor="numpy").reset()[0]
@@ -186,22 +193,39 @@ def test_tensors_are_the_arrays_permuted_in_channels_last(crowd: Crowd, dtype: s
         assert tensor.shape == (12, 7, 7, 7)
         assert tensor.dtype == getattr(torch, dtype)
         assert tensor.is_contiguous(memory_format=torch.channels_last)
-        expected = torch.from_numpy(arrays).permute(0, 3, 1, 2).to(getattr(torch, dtype))
-        assert torch.equal(tensor, expected)
+        assert torch.equal(tensor, of_dtype(arrays, dtype))
 
 
-def test_another_device_gets_its_tensors_there(crowd: Crowd) -> None:
-    env = WindowObservation(crowd, 3, device="meta", dtype="float16")
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16", "uint8"])
+def test_windows_are_cut_into_the_memory_of_their_tensor(
+    crowd: Crowd, dtype: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cut, places = WindowCutter.__call__, []
+
+    def noted(self: WindowCutter, *arguments: Any) -> Any:
+        out = cut(self, *arguments)
+        places.append((address(out), out.nbytes))
+        return out
+
+    monkeypatch.setattr(WindowCutter, "__call__", noted)
+    env = WindowObservation(crowd, 2, dtype=dtype)
+    kept = [env.reset()[0], env.step(STILL)[0]]
+    assert places == [(address(one), one.nbytes) for one in kept]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16", "uint8"])
+def test_another_device_gets_its_tensors_there(crowd: Crowd, dtype: str) -> None:
+    env = WindowObservation(crowd, 3, device="meta", dtype=dtype)
     tensor = env.reset()[0]
     assert tensor.device.type == "meta"
     assert tensor.shape == (12, 7, 7, 7)
-    assert tensor.dtype == torch.float16
+    assert tensor.dtype == getattr(torch, dtype)
 
 
 @pytest.mark.parametrize("tensor", ["numpy", "torch"])
-@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16", "uint8"])
 def test_every_observation_is_memory_of_its_own_unless_copy_is_off(crowd: Crowd, tensor: Any, dtype: str) -> None:
-    if (tensor, dtype) in (("numpy", "float16"), ("numpy", "bfloat16")):
+    if tensor == "numpy":
         dtype = "float32"
     env = WindowObservation(crowd, 1, tensor=tensor, dtype=dtype)
     kept = [env.reset()[0], *(env.step(STILL)[0] for _ in range(5))]
@@ -231,6 +255,9 @@ def test_spaces_describe_what_is_returned(crowd: Crowd) -> None:
     assert tensors.reset()[0].numpy() in tensors.observation_space
     assert WindowObservation(crowd, 2, dtype="float16").observation_space.dtype == np.float16
     assert WindowObservation(crowd, 2, dtype="bfloat16").observation_space.dtype == np.float32
+    colours = WindowObservation(crowd, 2, dtype="uint8")
+    assert colours.observation_space == spaces.Box(0, 255, (12, 7, 5, 5), np.uint8)
+    assert colours.reset()[0].numpy() in colours.observation_space
     assert arrays.action_space == crowd.action_space
 
 
@@ -243,6 +270,7 @@ def test_a_unit_box_is_a_box_without_the_memory() -> None:
     assert space.low.strides == space.bounded_above.strides == (0, 0, 0, 0)
     small = UnitBox((2, 3), np.float16)
     assert small == spaces.Box(0, 1, (2, 3), np.float16)
+    assert UnitBox((2, 3), np.uint8) == spaces.Box(0, 255, (2, 3), np.uint8)
     assert repr(small) == repr(spaces.Box(0, 1, (2, 3), np.float16))
     small.seed(3)
     for twin in (pickle.loads(pickle.dumps(small)), copy.deepcopy(small)):
@@ -285,13 +313,14 @@ def test_one_channel_may_be_written_next_to_as_well(crowd: Crowd) -> None:
     np.testing.assert_allclose(rollout.permute(0, 2, 3, 1).numpy(), reference(crowd, ("TRAILS",), 1), atol=2e-6)
 
 
-def test_converted_windows_are_written_next_to_in_float32(crowd: Crowd) -> None:
-    env = WindowObservation(crowd, 2, dtype="bfloat16")
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "uint8"])
+def test_rounded_windows_are_written_next_to_in_float32(crowd: Crowd, dtype: str) -> None:
+    env = WindowObservation(crowd, 2, dtype=dtype)
     slot = np.zeros((12, 5, 5, 7), np.float32)
     env.write_next_to(slot)
     observation = env.reset()[0]
     np.testing.assert_allclose(slot, reference(crowd, DEFAULT_CHANNELS, 2), atol=2e-6)
-    assert torch.equal(observation, torch.from_numpy(slot).permute(0, 3, 1, 2).bfloat16())
+    assert torch.equal(observation, of_dtype(slot, dtype))
 
 
 @pytest.mark.parametrize(
@@ -319,7 +348,9 @@ def test_a_buffer_that_does_not_fit_is_refused_and_changes_nothing(crowd: Crowd,
     )
 
 
-@pytest.mark.parametrize("kind", [("numpy", "float32"), ("torch", "float32"), ("torch", "bfloat16")])
+@pytest.mark.parametrize(
+    "kind", [("numpy", "float32"), ("torch", "float32"), ("torch", "bfloat16"), ("torch", "uint8")]
+)
 @pytest.mark.parametrize("copy", [True, False])
 def test_ended_agents_last_windows_come_before_their_next_life(kind: tuple[Any, str], copy: bool) -> None:
     core = Crowd(mode=AutoresetMode.SAME_STEP)
@@ -334,7 +365,7 @@ def test_ended_agents_last_windows_come_before_their_next_life(kind: tuple[Any, 
     assert final.shape == env.single_observation_space.shape
     centre = (2, 2, 0) if kind[0] == "numpy" else (0, 2, 2)
     assert final[centre] == 0.0
-    assert after[(died, *centre)] == 1.0, "the next life"
+    assert after[(died, *centre)] == (255 if kind[1] == "uint8" else 1.0), "the next life"
     assert hp[died] < 1.0
     assert [n for n in range(12) if infos["final_obs"][n] is not None] == [died]
     del before
@@ -404,7 +435,7 @@ def test_a_new_world_is_seen(crowd: Crowd) -> None:
         ({"channels": ["TRAIL"]}, ChannelError, "did you mean 'TRAILS'"),
         ({"channels": ["TRAILS", "TRAILS"]}, ConfigError, "different"),
         ({"tensor": "jax"}, ConfigError, "'torch' or 'numpy', got 'jax'"),
-        ({"dtype": "float64"}, ConfigError, "float32, float16, bfloat16, got 'float64'"),
+        ({"dtype": "float64"}, ConfigError, "float32, float16, bfloat16, uint8, got 'float64'"),
         ({"device": "nowhere"}, ConfigError, "'nowhere'"),
         ({"tensor": "numpy", "dtype": "float16"}, ConfigError, "float16 on cpu"),
         ({"tensor": "numpy", "device": "cuda"}, ConfigError, "float32 on cuda"),
@@ -421,14 +452,14 @@ def test_bad_arguments_are_refused_at_construction(
 
 @pytest.mark.parametrize("copy", [True, False])
 def test_tensors_of_a_device_are_copies_of_the_one_buffer_on_the_host(copy: bool) -> None:
-    outlet = DeviceTensors((2, 3, 3, 4), torch.device("cpu"), torch.bfloat16, copy)  # the host plays the device
+    outlet = DeviceTensors((2, 3, 3, 4), torch.device("cpu"), "bfloat16", copy)  # the host plays the device
     results = []
-    for value in (0.25, 0.5):
-        buffer = outlet.buffer()
-        buffer[:] = value
+    for buffer, bits in ((outlet.buffer(), 0x3E80), (outlet.buffer32(), 0.5)):
+        buffer[:] = bits
         results.append(outlet.hand_out(buffer))
     final = outlet.hand_out_fresh(buffer)
     buffer[:] = 1.0
+    outlet.buffer()[:] = 0x3F80
     assert [float(tensor.mean()) for tensor in results] == ([0.25, 0.5] if copy else [0.5, 0.5])
     assert float(final.mean()) == 0.5
     for tensor in (*results, final):
@@ -444,7 +475,7 @@ def test_a_device_this_machine_lacks_is_refused(crowd: Crowd) -> None:
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "uint8"])
 @pytest.mark.parametrize("copy", [True, False])
 def test_an_accelerators_tensors_are_the_arrays(crowd: Crowd, dtype: str, copy: bool) -> None:
     env = WindowObservation(crowd, 3, device="cuda", dtype=dtype, copy=copy)

@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import weakref
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -245,6 +246,15 @@ def test_a_backend_a_group(tmp_path: Path, on_disk: tuple[bool, bool, bool]) -> 
     else:
         with pytest.raises(WorldFormatError, match="kept in memory"):
             World.open(tmp_path / "w")
+
+
+def test_what_a_world_was_made_from_is_not_kept() -> None:
+    terrain = Ground()
+    gone = weakref.ref(terrain)
+    world = World(SHAPE, terrain=terrain)
+    del terrain
+    assert gone() is None
+    world.close()
 
 
 def test_pickling(tmp_path: Path) -> None:

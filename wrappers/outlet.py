@@ -13,11 +13,17 @@ from memfarm.wrappers.mapped_buffers import make_buffers
 class Outlet(Protocol):
     """How windows leave: as arrays, or as tensors on a device."""
 
-    def buffer(self) -> NDArray[np.float32]: ...
+    def buffer(self) -> Any:
+        """Memory `(N, S, S, C)` that the next windows are to be cut into, of the dtype that they leave in."""
 
-    def hand_out(self, windows: NDArray[np.float32]) -> Any: ...
+    def buffer32(self) -> Any:
+        """The same in float32, for windows that are worked on before they leave."""
 
-    def hand_out_fresh(self, windows: NDArray[np.float32]) -> Any: ...
+    def hand_out(self, windows: Any) -> Any:
+        """What was cut into one of these, or into another float32 array `(N, S, S, C)`, as it leaves."""
+
+    def hand_out_fresh(self, windows: Any) -> Any:
+        """The same of memory that is never overwritten."""
 
     def actions(self, actions: Any) -> Any: ...
 
@@ -27,6 +33,7 @@ class _Arrays:
 
     def __init__(self, buffers: Buffers) -> None:
         self.buffer: Final = buffers.take
+        self.buffer32: Final = buffers.take
 
     def hand_out(self, windows: NDArray[np.float32]) -> NDArray[np.float32]:
         return windows

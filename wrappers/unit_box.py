@@ -1,4 +1,4 @@
-"""UnitBox: the space of arrays in [0, 1], whose bounds take no memory."""
+"""UnitBox: the space of shares, in [0, 1] or as bytes, whose bounds take no memory."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -13,13 +13,13 @@ else:
 
 
 class UnitBox(_Box):
-    """`Box(0, 1, shape, dtype)` with bounds that are views of one number.
+    """`Box(0, 1, shape, dtype)`, or of uint8 up to 255, with bounds that are views of one number.
 
     A Box holds two arrays of bounds and two of flags: 0.8 GB for the windows of 100,000 agents.
     """
 
     def __init__(self, shape: tuple[int, ...], dtype: DTypeLike = np.float32) -> None:
-        super().__init__(0, 1, shape=(), dtype=np.dtype(dtype))
+        super().__init__(0, 255 if np.dtype(dtype) == np.uint8 else 1, shape=(), dtype=np.dtype(dtype))
         self._shape = shape
         for name in ("low", "high", "bounded_below", "bounded_above"):
             setattr(self, name, np.broadcast_to(getattr(self, name), shape))

@@ -8,19 +8,18 @@ import numpy as np
 from gymnasium.vector import VectorEnv, VectorWrapper
 from numpy.typing import NDArray
 
-from memfarm import arrays
 from memfarm.channels import REMEMBERED, expand
 from memfarm.config import MemmapConfig
 from memfarm.errors import ConfigError, StorageError
 from memfarm.memory import AgentMemory
 from memfarm.stateful import Saved, Whole
-from memfarm.windows import WindowCutter, check_radius
+from memfarm.windows import check_radius
 from memfarm.world import World
 from memfarm.wrappers.company import Company
+from memfarm.wrappers.cutting import Cut, make_cutting
 from memfarm.wrappers.inhabited import answer_on_final, inhabited, saved
-from memfarm.wrappers.mapped_buffers import empty
 from memfarm.wrappers.memory_state import MemoryState
-from memfarm.wrappers.outlet import Outlet, make_outlet
+from memfarm.wrappers.outlet import Outlet
 from memfarm.wrappers.recollection import Recollection
 from memfarm.wrappers.unfinished import Unfinished
 from memfarm.wrappers.unit_box import UnitBox
@@ -44,7 +43,11 @@ class WindowObservation(Saved, _Wrapper):
         LANDMARKS (what the agent remembers, see `AgentMemory`), in the order of the windows' channels; "agentfarm":
         the 13 of `memfarm.channels.AGENTFARM`, masked by visibility; None: `DEFAULT_CHANNELS`.
     tensor: "torch": tensors `(N, C, S, S)` in channels_last strides. "numpy": float32 arrays `(N, S, S, C)`.
-    device, dtype: any torch device; float32, float16 or bfloat16. NumPy knows only "cpu" and "float32".
+    device, dtype: any torch device; float32, float16, bfloat16, or uint8 (0 to 255 for 0 to 1), rounded to nearest even
+        as the windows are cut. NumPy knows only "cpu" and "float32".
+    world: a torch device, the same as `device`, that holds a mirror of the world's layers and cuts the windows itself,
+        to the same bytes: only what was written crosses to it. Agents remember nothing then. None: the processor cuts
+        them, and they cross.
     mask_by_visibility: scale what lies in a cell (allies, resources, fields) by the cell's VISIBILITY.
     copy: every observation is memory of its own, kept as long as anything refers to it. False: one buffer, and each
         reset or step overwrites the observation before it.
@@ -72,6 +75,7 @@ class WindowObservation(Saved, _Wrapper):
         *,
         tensor: Literal["torch", "numpy"] = "torch",
         device: str = "cpu",
+        world: str | None = None,
         dtype: str = "float32",
         mask_by_visibility: bool = False,
         copy: bool = True,
@@ -96,13 +100,15 @@ class WindowObservation(Saved, _Wrapper):
         self._recollection: Recollection | None = None
         self._also: tuple[str, ...] = ()
         self._overview: tuple[int, int] | None = None
+        kind = (tensor, str(device), str(dtype).removeprefix("torch."), copy, mapped_above)
+        self._mirrored_on: Final = None if world is None else str(world)
+        self._cutting: Final = make_cutting(self._mirrored_on, *kind)
         self._world, self._cutter = self._plan()
         side = 2 * radius + 1
         self._shape: Final = (env.num_envs, side, side, len(self.channels))
-        self._mapped_above: Final = mapped_above
-        self._kind: Final = (tensor, str(device), str(dtype).removeprefix("torch."), copy, mapped_above)
+        self._kind: Final = kind
         self._outlet: Final = self.another_outlet(self._shape)
-        self._next: NDArray[np.float32] | None = None
+        self._next: Any = None  # memory that the next windows are cut into
         self._unfinished: Final = Unfinished()
         self._begun: dict[str, Any] | None = None  # infos of a reset whose windows are still owed
         single = self.another_space(self._shape[1:])
@@ -148,14 +154,11 @@ class WindowObservation(Saved, _Wrapper):
 
         buffer: a writable C-contiguous float32 array `(N, S, S, C)`, or a float32 CPU tensor of that memory
             (contiguous so, or `(N, C, S, S)` in channels_last strides). What is returned then is `buffer`'s memory, or
-            converted from it where another device or dtype was asked for. It counts for one call.
+            converted from it where another device or dtype was asked for. It counts for one call. Where `world` is
+            given: such a tensor of that device and of the dtype that was asked for.
         Raises ShapeError or DTypeError; the next call is then not changed.
         """
-        if not isinstance(buffer, np.ndarray):
-            from memfarm.wrappers.tensors import memory_of  # torch enters with tensors only
-
-            buffer = memory_of(buffer, self._shape)
-        self._next = arrays.output(buffer, self._shape)
+        self._next = self._cutting.memory_of(buffer, self._shape)
 
     def whole(self) -> Whole:
         """What a state is made of: the environment's, and what its agents remember."""
@@ -205,6 +208,7 @@ class WindowObservation(Saved, _Wrapper):
             channels=self.channels,
             tensor="torch" if tensor == "torch" else "numpy",
             device=device,
+            world=self._mirrored_on,
             dtype=dtype,
             mask_by_visibility=self._mask_by_visibility,
             copy=copy,
@@ -220,10 +224,15 @@ class WindowObservation(Saved, _Wrapper):
         self._forget_all()
         super().close(**kwargs)
 
-    def _plan(self) -> tuple[World, WindowCutter]:
+    def _plan(self) -> tuple[World, Cut]:
         world, masked = self._core.world, self._mask_by_visibility
         cutter = world.windows(self.channels, self.radius, normalize=True, mask_by_visibility=masked)
         if self._also or not set(REMEMBERED).isdisjoint(self.channels):
+            if not self._cutting.remembers:
+                raise ConfigError(
+                    f"what agents remember is kept by the processor, got world={self._mirrored_on!r}; leave out world, "
+                    f"or what is remembered ({', '.join((*self._also, *REMEMBERED))})"
+                )
             new = Recollection(
                 world,
                 self._core.agents,
@@ -237,7 +246,7 @@ class WindowObservation(Saved, _Wrapper):
             )
             self._forget_all()
             self._recollection = new
-        return world, cutter
+        return world, self._cutting.cutter(cutter, world)
 
     def remember(self, channels: Sequence[str], overview: tuple[int, int] | None = None) -> None:
         """Have the agents remember `channels` of their windows from now on, from nothing: see `AgentMemory`.
@@ -267,7 +276,8 @@ class WindowObservation(Saved, _Wrapper):
             self._recollection.close()
 
     def _observe(self, see: bool = True) -> Any:
-        windows = self._outlet.buffer() if self._next is None else self._next
+        lend = self._outlet.buffer if self._recollection is None else self._outlet.buffer32
+        windows = lend() if self._next is None else self._next
         self._cut(windows, see=see)
         self._next = None
         return self._outlet.hand_out(windows)
@@ -276,10 +286,10 @@ class WindowObservation(Saved, _Wrapper):
         if self._core.world is not self._world:
             self._world, self._cutter = self._plan()
 
-    def _cut(self, out: NDArray[np.float32], rows: NDArray[np.integer[Any]] | None = None, see: bool = True) -> None:
+    def _cut(self, out: Any, rows: NDArray[np.integer[Any]] | None = None, see: bool = True) -> None:
         """Cut the windows of all agents, or of those at index `rows` `(M,)`, into `out` `(N or M, S, S, C)`.
 
-        see: whether the agents see them now; otherwise they have.
+        out: memory of `self._cutting`. see: whether the agents see them now; otherwise they have.
         """
         self._catch_up()
         agents = self._core.agents
@@ -299,16 +309,19 @@ class WindowObservation(Saved, _Wrapper):
         self._cut(windows, rows)
         return self._outlet.hand_out_fresh(windows)
 
-    def new_array(self, shape: tuple[int, ...]) -> NDArray[np.float32]:
-        """A new float32 array of unspecified contents, where a batch of windows of that size would lie."""
-        return empty(shape, np.float32, self._mapped_above)
+    def new_array(self, shape: tuple[int, ...]) -> Any:
+        """A new float32 array of unspecified contents, where a batch of windows of that size would lie.
+
+        Where `world` is given, a tensor there of the dtype that was asked for.
+        """
+        return self._cutting.new(shape)
 
     def another_outlet(self, shape: tuple[int, int, int, int]) -> Outlet:
         """What hands out float32 arrays of `shape` `(N, S, S, C)` as windows are handed out here."""
-        return make_outlet(shape, *self._kind)
+        return self._cutting.outlet(shape)
 
     def another_space(self, shape: tuple[int, int, int]) -> UnitBox:
         """The space of what such an outlet hands out for one agent; `shape` is `(S, S, C)`."""
         tensor, _, dtype, *_ = self._kind
         single = shape if tensor == "numpy" else (shape[2], *shape[:2])
-        return UnitBox(single, "float16" if dtype == "float16" else "float32")
+        return UnitBox(single, "float32" if dtype == "bfloat16" else dtype)

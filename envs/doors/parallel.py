@@ -11,11 +11,11 @@ from pettingzoo import ParallelEnv
 
 from memfarm.envs.base import GridEnv
 from memfarm.envs.doors.arguments import configure, world_options
-from memfarm.envs.doors.perception import Observation, Perception, core_of, each, perceive
+from memfarm.envs.doors.perception import Observation, Perception, core_of, perceive
+from memfarm.envs.doors.roster import Roster
 from memfarm.envs.doors.screen import Screen
 from memfarm.envs.options import checked_count, checked_render_mode
 from memfarm.envs.rules import Config
-from memfarm.errors import ActionError, did_you_mean
 from memfarm.events import Events
 from memfarm.stateful import Saved, Whole
 from memfarm.world import World
@@ -68,9 +68,8 @@ class ParallelGridEnv(Saved, ParallelEnv):  # type: ignore[misc]  # pettingzoo h
         self.core: Final = core_of(perception)
         self._screen = Screen(self.core.NAME, self.core.metadata["render_fps"])
         self.possible_agents: Final = [f"{self.core.AGENT}_{n}" for n in range(count)]
-        self._number: Final = {name: n for n, name in enumerate(self.possible_agents)}
-        self.agents: list[str] = []
-        self._living: list[int] = []  # the numbers of `agents`
+        self._numbers: Final = {name: n for n, name in enumerate(self.possible_agents)}
+        self._take_part(Roster(self._numbers, self.core.taking_part()))
         self.state_space: Final = self.core.state_space
 
     @property
@@ -100,59 +99,32 @@ class ParallelGridEnv(Saved, ParallelEnv):  # type: ignore[misc]  # pettingzoo h
         options["keep_world"]: True: in the world as it is, see `GridEnv.reset`. Others are ignored.
         """
         windows, infos = self._windows.reset(seed=seed, options=world_options(options))
-        self.agents = self.possible_agents[:]
-        self._living = list(range(len(self.agents)))
-        return dict(zip(self.agents, each(windows), strict=True)), self._by_name(infos)
+        self._take_part(Roster(self._numbers, self.core.taking_part()))
+        return self._roster.observations(windows), self._roster.infos(infos["action_mask"])
 
     def step(
         self, actions: dict[str, Any]
     ) -> tuple[dict[str, Observation], dict[str, float], dict[str, bool], dict[str, bool], Infos]:
         """Let every living agent act once: an integer for each of `agents`."""
-        together, rewards, terminated, truncated, infos = self._windows.step(self._in_order(actions))
-        windows = each(together)
-        names, living = self.agents, self._living
-        if len(living) == len(self.possible_agents):
-            columns = (windows, rewards.tolist(), terminated.tolist(), truncated.tolist())
-        else:
-            seen = [windows[n] for n in living]
-            columns = (seen, *(column[living].tolist() for column in (rewards, terminated, truncated)))
-        observations, reward, termination, truncation = (dict(zip(names, column, strict=True)) for column in columns)
-        told = self._by_name(infos)
-        over = terminated | truncated
-        if over[living].any():
-            self._living = [n for n in living if not over[n]]
-            self.agents = [self.possible_agents[n] for n in self._living]
+        roster = self._roster
+        windows, rewards, terminated, truncated, infos = self._windows.step(roster.in_order(actions))
+        told = (
+            roster.observations(windows),
+            roster.rewards(rewards),
+            roster.flags(terminated),
+            roster.flags(truncated),
+            roster.infos(infos["action_mask"]),
+        )
+        staying = roster.without(terminated | truncated)
+        if staying is not roster:
+            self._take_part(staying)
         if self.render_mode == "human":
             self.render()
-        return observations, reward, termination, truncation, told
+        return told
 
-    def _by_name(self, infos: dict[str, Any]) -> Infos:
-        masks = infos["action_mask"]
-        if len(self._living) < len(masks):
-            masks = masks[self._living]
-        return {name: {"action_mask": mask} for name, mask in zip(self.agents, masks, strict=True)}
-
-    def _in_order(self, actions: dict[str, Any]) -> NDArray[Any]:
-        """The actions of all agents by number, 0 for the dead."""
-        try:
-            given = np.asarray(list(map(actions.__getitem__, self.agents)) or np.zeros(0, np.int64))
-        except KeyError as error:
-            raise ActionError(
-                f"every living agent needs an action, got none for {error.args[0]!r}; pass one for each of env.agents"
-            ) from None
-        except ValueError as error:
-            raise ActionError(f"an action must be one integer, got {actions!r:.80}") from error
-        if given.shape != (len(self.agents),):
-            raise ActionError(f"an action must be one integer, got shape {given.shape[1:]} for each agent")
-        if len(actions) != len(self.agents):
-            for name in actions:
-                if name not in self._number:
-                    raise ActionError(f"there is no agent {name!r}; {did_you_mean(str(name), self.agents)}")
-        if len(self.agents) == len(self.possible_agents):
-            return given
-        everyone = np.zeros(len(self.possible_agents), given.dtype)
-        everyone[self._living] = given
-        return everyone
+    def _take_part(self, roster: Roster) -> None:
+        self._roster = roster
+        self.agents = roster.names[:]
 
     def set_environmental_layer(self, name: str, values: ArrayLike) -> None:
         """Set a whole layer of the ground to `values` `(height, width)`; see `GridEnv.set_environmental_layer`."""
@@ -173,8 +145,7 @@ class ParallelGridEnv(Saved, ParallelEnv):  # type: ignore[misc]  # pettingzoo h
     def look(self) -> tuple[dict[str, Observation], Infos]:
         """The observations and infos of this moment, of those whose episode goes on."""
         windows, infos = self._windows.look()
-        windows = each(windows)
-        return {name: windows[n] for name, n in zip(self.agents, self._living, strict=True)}, self._by_name(infos)
+        return self._roster.observations(windows), self._roster.infos(infos["action_mask"])
 
     def clone(self) -> Self:
         """A new environment in the same state: steps of one are nothing to the other. See `GridEnv.clone`."""
@@ -190,8 +161,7 @@ class ParallelGridEnv(Saved, ParallelEnv):  # type: ignore[misc]  # pettingzoo h
     def resume(self) -> None:
         """Know who takes part, by what the core says."""
         self._windows.resume()
-        self._living = self.core.taking_part().tolist()
-        self.agents = [self.possible_agents[n] for n in self._living]
+        self._take_part(Roster(self._numbers, self.core.taking_part()))
 
     def render(self) -> Any:
         """The whole world as `render_mode` says: a uint8 array `(h, w, 3)`, a string, or None and a window."""
