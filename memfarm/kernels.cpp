@@ -126,7 +126,7 @@ static void gather(const Grid& grid, int lane, const Ints& copy, const Ints& y, 
         py::gil_scoped_release free;
         Reader<C> reader(grid.store);
         for (int64_t i = 0; i < n; i++) {
-            if (i + CELLS_AHEAD < n) grid.store.ask(c[i + CELLS_AHEAD], v[i + CELLS_AHEAD], u[i + CELLS_AHEAD]);
+            if (i + CELLS_AHEAD < n) grid.store.ask(lane, c[i + CELLS_AHEAD], v[i + CELLS_AHEAD], u[i + CELLS_AHEAD]);
             to[i] = C::hand_out(reader.value(lane, c[i], v[i], u[i]));
         }
     });
@@ -143,7 +143,7 @@ static void scatter(Grid& grid, int lane, const Ints& copy, const Ints& y, const
         py::gil_scoped_release free;
         Writer<C> writer(grid.store);
         for (int64_t i = 0; i < n; i++) {
-            if (i + CELLS_AHEAD < n) grid.store.ask(c[i + CELLS_AHEAD], v[i + CELLS_AHEAD], u[i + CELLS_AHEAD]);
+            if (i + CELLS_AHEAD < n) grid.store.ask(lane, c[i + CELLS_AHEAD], v[i + CELLS_AHEAD], u[i + CELLS_AHEAD]);
             writer.combine(lane, c[i], v[i], u[i], given[i], how, low, high);
         }
     });
@@ -160,7 +160,7 @@ static void take(Grid& grid, int lane, const Ints& copy, const Ints& y, const In
         py::gil_scoped_release free;
         Writer<C> writer(grid.store);
         for (int64_t i = 0; i < n; i++) {
-            if (i + CELLS_AHEAD < n) grid.store.ask(c[i + CELLS_AHEAD], v[i + CELLS_AHEAD], u[i + CELLS_AHEAD]);
+            if (i + CELLS_AHEAD < n) grid.store.ask(lane, c[i + CELLS_AHEAD], v[i + CELLS_AHEAD], u[i + CELLS_AHEAD]);
             taken[i] = writer.take(lane, c[i], v[i], u[i], asked[i]);
         }
     });

@@ -34,6 +34,9 @@ class Ahead {
           , direct_(*job.plan)
 #endif
     {
+#if defined(MEMFARM_DIRECT)
+        hints_ = direct_.usable() && direct_.many_pages();
+#endif
         for (int64_t turn = begin; turn < begin + AHEAD; turn++) look(turn);
     }
 
@@ -41,6 +44,10 @@ class Ahead {
     bool put(int64_t turn, float* out) {
         look(turn + AHEAD);
 #if defined(MEMFARM_DIRECT)
+        if (hints_ && turn + HINTED_AHEAD < end_) {
+            const int64_t later = job_.order[turn + HINTED_AHEAD];
+            direct_.hint(job_.copy[later], job_.y[later], job_.x[later]);
+        }
         Direct::Window& window = windows_[turn % (AHEAD + 1)];
         const int64_t n = job_.order[turn];
         if (!direct_.usable() || !window.common || !direct_.hold(job_.copy[n], job_.y[n], job_.x[n], window)) return false;
@@ -58,6 +65,7 @@ class Ahead {
 #if defined(MEMFARM_DIRECT)
     Direct direct_;
     Direct::Window windows_[AHEAD + 1];
+    bool hints_ = false;
 #endif
 
     void look(int64_t turn) {

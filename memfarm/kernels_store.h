@@ -53,6 +53,11 @@ struct Store {
         __builtin_prefetch(stamps + tile);
         __builtin_prefetch(data + tile * tile_bytes() + offset_of(y, x));
     }
+    // The same, and for what bounds it in this lane.
+    MEMFARM_INLINE void ask(int lane, int64_t copy, int64_t y, int64_t x) const {
+        ask(copy, y, x);
+        if (lanes[lane].source) lanes[lane].source->ask(copy, y, x);
+    }
     bool live(int64_t tile, int64_t copy) const {
         return static_cast<int64_t>(stamps[tile] >> 32) == resets[2 * copy];
     }

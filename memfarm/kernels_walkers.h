@@ -189,7 +189,10 @@ void walk(const Store& store, int blocked, int price, double below, int64_t coun
     std::vector<Step> steps;
     steps.reserve(static_cast<size_t>(going));
     for (int64_t i = 0; i < count; i++) {
-        if (i + CELLS_AHEAD < count) store.ask(copy[i + CELLS_AHEAD], y[i + CELLS_AHEAD], x[i + CELLS_AHEAD]);
+        if (const int64_t next = i + CELLS_AHEAD; next < count && heading[next] >= 1 && heading[next] <= 4) {
+            int64_t v = y[next], u = x[next];
+            if (ways.go(static_cast<int>(heading[next]) - 1, v, u)) store.ask(copy[next], v, u);
+        }
         if (!live[i] || heading[i] < 1 || heading[i] > 4) continue;
         int64_t v = y[i], u = x[i];
         if (!ways.go(static_cast<int>(heading[i]) - 1, v, u) || !ground.below(copy[i], v, u, below)) continue;

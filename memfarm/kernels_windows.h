@@ -195,6 +195,7 @@ static MEMFARM_INLINE void prefetch_window(const Store& store, int64_t copy, int
 }
 
 constexpr int AHEAD = 2;             // windows whose cells are asked for before their turn
+constexpr int HINTED_AHEAD = 6;      // and whose pages
 constexpr int MOST_PREFETCHED = 16;  // radius up to which that pays
 
 }  // namespace memfarm

@@ -199,12 +199,18 @@ def test_cases_take_turns(timing: ModuleType) -> None:
     assert all(len(t.seconds) == 4 and t.median >= 2e-3 for t in times.values())
 
 
-def test_a_short_call_is_repeated_within_its_sample(timing: ModuleType) -> None:
-    calls = [0]
+@pytest.mark.parametrize(("stretch", "calls"), [({}, 1), ({"stretch": 0.25}, 250)])
+def test_a_short_call_is_repeated_within_its_sample(
+    timing: ModuleType, monkeypatch: pytest.MonkeyPatch, stretch: dict[str, float], calls: int
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr(timing.time, "perf_counter", lambda: now[0])
+    seen: list[float] = []
 
-    def count() -> None:
-        calls[0] += 1
+    def call() -> None:  # takes a thousandth of a second
+        seen.append(now[0])
+        now[0] += 1e-3
 
-    times = timing.in_turns({"count": count}, seconds=0.0, least=1)
-    assert calls[0] > 100
-    assert times["count"].median < 1e-4
+    times = timing.in_turns({"call": call}, seconds=0.0, least=1, **stretch)
+    assert len(seen) == pytest.approx(2 + calls, abs=1)  # two beforehand
+    assert times["call"].median == pytest.approx(1e-3)

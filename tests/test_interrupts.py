@@ -285,11 +285,15 @@ def test_a_process_that_ends_without_close_leaves_a_whole_world(
         text=True,
     )
     assert child.stdout is not None
-    if number is not None:
-        assert child.stdout.readline() == "ready\n"
-        threading.Event().wait(0.1)
-        child.send_signal(number)
-    _, errors = child.communicate(timeout=120)
+    try:
+        if number is not None:
+            assert child.stdout.readline() == "ready\n"
+            threading.Event().wait(0.1)
+            child.send_signal(number)
+        _, errors = child.communicate(timeout=60)
+    finally:
+        child.kill()
+        child.communicate()
     assert child.returncode == code, errors
     assert errors == "" or (number == signal.SIGINT and "KeyboardInterrupt" in errors)
     world = World.open(tmp_path / "w", "r+")  # whole, and nobody has it

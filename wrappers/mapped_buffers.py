@@ -4,6 +4,7 @@ import errno
 import math
 import mmap
 import os
+from contextlib import suppress
 from typing import Any, Final
 
 import numpy as np
@@ -17,13 +18,30 @@ MAPPED_ABOVE: Final = 64 << 20
 """Bytes of a buffer above which `MemmapConfig.use_for_observations` puts it into a file."""
 
 _PIECE: Final = 1 << 24
+_LARGE_PAGE: Final = 2 << 20  # of x86-64, and of arm64 with pages of 4 KiB
+_LARGE_ABOVE: Final = 1 << 20  # bytes
 
 
 def empty(shape: tuple[int, ...], dtype: DTypeLike, mapped_above: int | None) -> NDArray[Any]:
     """A new array of unspecified contents; in a file (`mapped_array`) where it has more than `mapped_above` bytes."""
-    if mapped_above is None or math.prod(shape) * np.dtype(dtype).itemsize <= mapped_above:
-        return np.empty(shape, dtype)
-    return mapped_array(shape, dtype)
+    size = math.prod(shape) * np.dtype(dtype).itemsize
+    if mapped_above is not None and size > mapped_above:
+        return mapped_array(shape, dtype)
+    return np.empty(shape, dtype) if size < _LARGE_ABOVE else _in_large_pages(shape, dtype, size)
+
+
+def _in_large_pages(shape: tuple[int, ...], dtype: DTypeLike, size: int) -> NDArray[Any]:
+    """A new array that begins where a large page does, in such pages where the system gives them.
+
+    A batch of windows is written all over in an order of its own: in small pages it alone would be more than the
+    processor remembers the places of. NumPy asks for large pages too, but from 4 MiB on, and begins anywhere.
+    """
+    pages = -(-size // _LARGE_PAGE)
+    mapped = mmap.mmap(-1, (pages + 1) * _LARGE_PAGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    with suppress(OSError, AttributeError):  # a system without them
+        mapped.madvise(mmap.MADV_HUGEPAGE)
+    start = np.frombuffer(mapped, np.uint8).ctypes.data
+    return np.ndarray(shape, dtype, buffer=mapped, offset=-start % _LARGE_PAGE)
 
 
 def mapped_array(shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
