@@ -87,7 +87,7 @@ def _battle(side: int, radius: int) -> gridworld.GridWorld:
         {
             "width": 1,
             "length": 1,
-            "hp": 1000,
+            "hp": 1_000_000_000,
             "speed": 2,
             "view_range": gridworld.CircleRange(radius),
             "attack_range": gridworld.CircleRange(1.5),
