@@ -358,7 +358,7 @@ static void narrow_array(const Floats& values, py::array out) {
     auto* to = static_cast<uint8_t*>(out.mutable_data());
     const int64_t count = values.size();
     py::gil_scoped_release free;
-    narrow(type, from, to, count, false);
+    narrow(type, from, to, count);
 }
 
 class Windows {

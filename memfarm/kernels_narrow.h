@@ -104,23 +104,9 @@ static MEMFARM_512_INLINE void narrow_masked(const float* from, uint8_t* to, int
         _mm256_mask_storeu_epi16(to, mask, narrow);
 }
 
-// streamed: past the caches, but for the lines that other windows share.
 template <Out TYPE>
-MEMFARM_512 void narrow_512(const float* from, uint8_t* to, int64_t count, bool streamed) {
-    constexpr int SIZE = TYPE == Out::u8 ? 1 : 2, LINE = 64 / SIZE, STEP = WIDE * SIZE;
-    if (streamed) {
-        int64_t head = std::min<int64_t>(count, (-reinterpret_cast<uintptr_t>(to) & 63) / SIZE);
-        for (int64_t n; head > 0; head -= n, count -= n, from += n, to += n * SIZE)
-            narrow_masked<TYPE>(from, to, n = std::min<int64_t>(head, WIDE));
-        for (; count >= LINE; count -= LINE)
-            for (int i = 0; i < LINE; i += WIDE, from += WIDE, to += STEP) {
-                const auto narrow = rounded<TYPE>(_mm512_loadu_ps(from));
-                if constexpr (TYPE == Out::u8)
-                    _mm_stream_si128(reinterpret_cast<__m128i*>(to), narrow);
-                else
-                    _mm256_stream_si256(reinterpret_cast<__m256i*>(to), narrow);
-            }
-    }
+MEMFARM_512 void narrow_512(const float* from, uint8_t* to, int64_t count) {
+    constexpr int STEP = WIDE * (TYPE == Out::u8 ? 1 : 2);
     for (; count >= WIDE; count -= WIDE, from += WIDE, to += STEP) {
         const auto narrow = rounded<TYPE>(_mm512_loadu_ps(from));
         __builtin_memcpy(to, &narrow, STEP);
@@ -131,16 +117,14 @@ MEMFARM_512 void narrow_512(const float* from, uint8_t* to, int64_t count, bool 
 #endif
 
 // Rounds `count` floats to `type`.
-inline void narrow(Out type, const float* from, uint8_t* to, int64_t count, bool streamed) {
+inline void narrow(Out type, const float* from, uint8_t* to, int64_t count) {
 #if defined(MEMFARM_DIRECT)
     if (Direct::here()) switch (type) {
             case Out::f32: break;
-            case Out::f16: return narrow_512<Out::f16>(from, to, count, streamed);
-            case Out::bf16: return narrow_512<Out::bf16>(from, to, count, streamed);
-            case Out::u8: return narrow_512<Out::u8>(from, to, count, streamed);
+            case Out::f16: return narrow_512<Out::f16>(from, to, count);
+            case Out::bf16: return narrow_512<Out::bf16>(from, to, count);
+            case Out::u8: return narrow_512<Out::u8>(from, to, count);
         }
-#else
-    static_cast<void>(streamed);
 #endif
     narrow_any(type, from, to, count);
 }

@@ -114,25 +114,12 @@ void observe_range(const Job& job, int64_t begin, int64_t end) {
     const bool dim_points = plan.visibility.part >= 0 && !job.points.empty();
     std::vector<float> seen(dim_points ? static_cast<size_t>(whole) : 0);
     const int64_t floats_out = whole * columns, bytes = floats_out * bytes_of(job.type);
-    const bool streamed = floats_out <= STREAMED_WINDOW && job.count * bytes >= STREAMED_BYTES;
     const bool rounded = job.type != Out::f32;
-    // A streamed float32 window goes out a turn late: a load of what was stored just now waits until that store, and all
-    // before it, have reached the cache.
-    const int late = streamed && !rounded ? 1 : 0;
-    std::vector<float> aside(streamed || rounded ? static_cast<size_t>(floats_out) * (1 + late) : 0);
-    const auto hand_out = [&](int64_t turn) {
-        const float* const window = aside.data() + (turn & late) * floats_out;
-        uint8_t* const home = static_cast<uint8_t*>(job.out) + job.order[turn] * bytes;
-        if (rounded)
-            narrow(job.type, window, home, floats_out, streamed);
-        else
-            stream(window, reinterpret_cast<float*>(home), floats_out);
-    };
+    std::vector<float> aside(rounded ? static_cast<size_t>(floats_out) : 0);
     Ahead ahead(job, begin, end);
     for (int64_t turn = begin; turn < end; turn++) {
         const int64_t n = job.order[turn];
-        float* const window =
-            aside.empty() ? static_cast<float*>(job.out) + n * floats_out : aside.data() + (turn & late) * floats_out;
+        float* const window = rounded ? aside.data() : static_cast<float*>(job.out) + n * floats_out;
         const bool put = ahead.put(turn, window);
         for (int top = put ? side : 0; top < side; top += band) {
             const int bottom = std::min(side, top + band);
@@ -163,10 +150,8 @@ void observe_range(const Job& job, int64_t begin, int64_t end) {
         for (const PointLayer& layer : job.points) paint(job, layer, n, dim_points ? seen.data() : nullptr, window);
         for (const CentreLayer& centre : job.centres)
             window[(static_cast<int64_t>(radius) * side + radius) * columns + centre.column] = centre.values[n];
-        if (!aside.empty() && turn - late >= begin) hand_out(turn - late);
+        if (rounded) narrow(job.type, window, static_cast<uint8_t*>(job.out) + n * bytes, floats_out);
     }
-    if (!aside.empty() && late && end > begin) hand_out(end - 1);
-    if (streamed) end_streams();
 }
 
 }  // namespace memfarm

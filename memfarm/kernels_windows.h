@@ -150,25 +150,6 @@ inline void paint(const Job& job, const PointLayer& layer, int64_t n, const floa
                       });
 }
 
-// A batch that no cache holds is written past the caches: a line is not read before it is overwritten whole.
-constexpr int64_t STREAMED_BYTES = int64_t{16} << 20;  // batches from here on
-constexpr int64_t STREAMED_WINDOW = 4096;              // floats of a window up to which it is put together aside
-
-static MEMFARM_INLINE void stream(const float* from, float* to, int64_t count) {
-#if defined(__SSE2__)
-    for (; count > 0 && (reinterpret_cast<uintptr_t>(to) & 63) != 0; count--) *to++ = *from++;
-    for (; count >= 16; count -= 16, from += 16, to += 16)
-        for (int i = 0; i < 16; i += 4) _mm_stream_ps(to + i, _mm_loadu_ps(from + i));
-#endif
-    __builtin_memcpy(to, from, static_cast<size_t>(count) * 4);
-}
-
-static inline void end_streams() {
-#if defined(__SSE2__)
-    _mm_sfence();
-#endif
-}
-
 // Asks for the tile rows of a window before its turn comes.
 static MEMFARM_INLINE void prefetch_window(const Store& store, int64_t copy, int64_t y, int64_t x, int radius) {
     if (store.copies == 1) copy = 0;
