@@ -1,6 +1,6 @@
 """Agents as arrays: where they are, whether they live, and how well."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
@@ -37,10 +37,6 @@ class Agents:
             goal=np.full((count, 2), -1, np.int32),
             life=np.zeros(count, np.int64),
         )
-
-    def only(self, chosen: NDArray[np.bool_]) -> Self:
-        """The agents that are `chosen` `(N,)`, as copies."""
-        return type(self)(*(getattr(self, field.name)[chosen] for field in fields(self)))
 
     def __len__(self) -> int:
         return len(self.copy)

@@ -85,9 +85,8 @@ class Batches(Opened):
         if where[1] is not y or where[2] is not x or not (y.flags.writeable and x.flags.writeable):
             raise DTypeError("y and x change in place: they must be writable int32 arrays (N,)")
         acts, stands = (arrays.flags(n, flags, y.shape) for n, flags in (("live", live), ("alive", alive)))
-        for name, array, dtype in (("heading", heading, np.int64), ("keys", keys, np.uint64)):
-            if array.dtype != dtype or array.ndim != 1 or not array.flags.c_contiguous:
-                raise DTypeError(f"{name} must be a {dtype.__name__} array of one dimension, got {array.dtype}")
+        _check_row("heading", heading, np.int64)
+        _check_row("keys", keys, np.uint64)
         if len(heading) != len(y) or (len(y) and int(where[0].max()) >= len(keys)):
             raise ShapeError(f"a heading an agent and a key a copy, got {len(heading)} and {len(keys)} for {len(y)}")
         return self._guard.whole(kernel.walk, *lanes, float(below), *where, heading, acts, stands, keys)
@@ -111,6 +110,10 @@ class Batches(Opened):
         lane = find(self.channels, blocked)
         nowhere = np.zeros(len(copy), np.int32)
         where = self._cells_of_agents(copy, nowhere, nowhere)
+        _check_row("draws", draws, np.uint64)
+        _check_row("occupied", occupied, np.int64)
+        if len(draws) != len(where[0]):
+            raise ShapeError(f"a draw a newcomer, got {len(draws)} for {len(where[0])}")
         return self._guard.whole(kernel.place, lane, float(below), where[0], draws, occupied, rounds)
 
     def scatter(
@@ -232,6 +235,11 @@ class Batches(Opened):
     def _cells_of_agents(self, copy: ArrayLike, y: ArrayLike, x: ArrayLike) -> arrays.Cells:
         copies = layout.MOST_COPIES if self.copies == 1 else self.copies
         return arrays.cells(copy, y, x, copies=copies, shape=self.shape)
+
+
+def _check_row(name: str, array: NDArray[Any], dtype: type[np.integer[Any]]) -> None:
+    if array.dtype != dtype or array.ndim != 1 or not array.flags.c_contiguous:
+        raise DTypeError(f"{name} must be a {dtype.__name__} array of one dimension, got {array.dtype}")
 
 
 def _how(how: str) -> int:

@@ -211,6 +211,20 @@ def test_bad_walks_are_refused_and_nobody_moves(name: str, value: Array, error: 
     assert np.array_equal(before[1], given_["x"])
 
 
+@pytest.mark.parametrize(
+    ("draws", "occupied", "error", "message"),
+    [
+        (np.zeros(2, np.int64), np.zeros(0, np.int64), DTypeError, "draws must be"),
+        (np.zeros(3, np.uint64), np.zeros(0, np.int64), ShapeError, "a draw a newcomer"),
+        (np.zeros(2, np.uint64), np.zeros(1, np.int32), DTypeError, "occupied must be"),
+    ],
+)
+def test_bad_newcomers_are_refused(draws: Array, occupied: Array, error: type[Exception], message: str) -> None:
+    grid = ChannelGrid((3, 3), (Channel("BLOCKED", Static()),), backend="ram")
+    with pytest.raises(error, match=message):
+        grid.place("BLOCKED", BELOW, np.zeros(2, np.int32), draws, occupied, 4)
+
+
 def test_flags_go_into_four_columns_side_by_side() -> None:
     grid = ChannelGrid((3, 3), (Channel("BLOCKED", Static()),), backend="ram")
     where = np.zeros(2, np.int32)
