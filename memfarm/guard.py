@@ -20,11 +20,15 @@ from memfarm.kernels import fence
 TICK, SEQUENCE, ASKED, ANSWERED, WRITER = range(5)
 WORDS: Final = 8
 
-PATIENCE: Final = 2.0
-"""Seconds that a reader goes on looking for a whole tick."""
+PATIENCE: Final = 10.0
+"""Seconds that a reader pauses, all in all, on its way to a whole tick.
+
+What it waits beyond its pauses, for a processor or a machine that stands still, does not count.
+"""
 
 _AT_ONCE: Final = 16  # tries before the first pause
-_PAUSE: Final = (20e-6, 2e-3)  # seconds, the first one and the longest
+_PAUSE: Final = (20e-6, 1e-3)  # seconds, the first one and the longest
+_LOOK: Final = 256  # tries from one look at whether the writer lives to the next
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -157,7 +161,8 @@ class _Writing:
 class Follower(Guard):
     """Reads beside a writer in another process: whatever `whole` returns is of one tick.
 
-    Raises TornReadError where the writer leaves no room for `PATIENCE` seconds, and DirtyWorldError where it died.
+    Raises TornReadError where the writer leaves no room for `PATIENCE` seconds, and DirtyWorldError where it died
+    inside a step.
     """
 
     def __init__(self, clock: NDArray[np.int64], folder: Path, died: Callable[[], DirtyWorldError]) -> None:
@@ -182,9 +187,11 @@ class Follower(Guard):
         words = self._words
         self._depth = 1
         try:
-            for _ in _tries():
+            for number in _tries():
                 sequence = words[SEQUENCE]
                 if sequence & 1:
+                    if number % _LOOK == _LOOK - 1:
+                        self._look()
                     continue
                 fence()
                 if words[TICK] != self._at:
@@ -197,30 +204,33 @@ class Follower(Guard):
             self._depth = 0
         raise self._no_room()
 
+    def _look(self) -> None:
+        if locks.writer_of(self._folder) is None and self.dirty:
+            raise self._died()
+
     def _stand_at(self, tick: int) -> None:
         self._at = -1  # also where a grid refuses
         for grid in self._grids:
             grid.stand_at(tick)
         self._at = tick
 
-    def _no_room(self) -> TornReadError | DirtyWorldError:
-        writer = locks.writer_of(self._folder)
-        if writer is None and self.dirty:
-            return self._died()
+    def _no_room(self) -> TornReadError:
+        self._look()
+        writer = locks.writer_of(self._folder) or "the last writer"
         return TornReadError(
-            f"a read needs a moment between two steps, got none in {PATIENCE:g} s of {writer or 'the last writer'} "
+            f"a read needs a moment between two steps, got none in {PATIENCE:g} s of {writer} "
             f"writing {str(self._folder)!r}; read less at a time, or ask for a snapshot with request_snapshot()"
         )
 
 
 def _tries() -> Iterator[int]:
-    """Count the tries of one read: some at once, then with growing pauses, for `PATIENCE` seconds."""
+    """Count the tries of one read: some at once, then with growing pauses, `PATIENCE` seconds of them."""
     yield from range(_AT_ONCE)
-    end = time.monotonic() + PATIENCE
     pause, longest = _PAUSE
-    number = _AT_ONCE
-    while time.monotonic() < end:
+    number, paused = _AT_ONCE, 0.0
+    while paused < PATIENCE:
         time.sleep(pause)
+        paused += pause
         pause = min(2 * pause, longest)
         yield number
         number += 1

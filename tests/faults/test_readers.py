@@ -6,8 +6,12 @@ has seen half of a step. A field that is refilled in every step and fades once t
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -18,7 +22,7 @@ STEPS, READS = (100_000, 10_000_000) if FULL else (300, 6_000)
 READERS = 3
 
 COMMON = """
-import json, os, sys, time
+import json, os, signal, sys, time
 import numpy as np
 from memfarm.channels import Channel, Decay, Static
 from memfarm.config import MemmapConfig
@@ -43,7 +47,7 @@ def channels():
 WRITER = (
     COMMON
     + """
-least, dawdle = int(sys.argv[2]), float(sys.argv[3])
+least, dawdle, stands_still = int(sys.argv[2]), float(sys.argv[3]), int(sys.argv[4])
 as_numbers = MemmapConfig(dtype={"environmental": "float32"})
 world = World((80, 80), copies=2, path=folder, channels=channels(), memmap=as_numbers)
 both = np.repeat([0, 1], CELLS)
@@ -55,6 +59,8 @@ def step(tick):
         world.scatter("LEFT", both, np.tile(y, 2), np.tile(x, 2), np.full(2 * CELLS, tick))
         world.scatter("GROUND", 0, y, x, np.full(CELLS, tick))
         time.sleep(dawdle)
+        if tick == stands_still:
+            os.kill(os.getpid(), signal.SIGSTOP)
         world.scatter("MARK", both, np.tile(y, 2), np.tile(x, 2), np.full(2 * CELLS, tick))
         world.scatter("FADE", both, np.tile(y, 2), np.tile(x, 2), np.ones(2 * CELLS))
         world.advance()
@@ -128,16 +134,28 @@ world.close()
 )
 
 
-def start(code: str, *arguments: object) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-W", "error", "-c", code, *map(str, arguments)],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        cwd=ROOT,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+Start = Callable[..., subprocess.Popen[str]]
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    with ExitStack() as children:
+
+        def start(code: str, *arguments: object) -> subprocess.Popen[str]:
+            child = subprocess.Popen(
+                [sys.executable, "-W", "error", "-c", code, *map(str, arguments)],
+                env={**os.environ, "PYTHONPATH": str(ROOT)},
+                cwd=ROOT,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            children.enter_context(child)  # its pipes are closed, and it is waited for
+            children.callback(child.kill)  # first; does nothing to who has ended
+            return child
+
+        yield start
 
 
 def finished(child: subprocess.Popen[str], timeout: float = 3600 if FULL else 120) -> str:
@@ -153,8 +171,10 @@ def ready(child: subprocess.Popen[str]) -> None:
 
 
 @pytest.mark.timeout(3700 if FULL else 300)
-def test_no_reader_of_a_running_writer_sees_a_torn_tick(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    writer = start(WRITER, tmp_path / "w", STEPS, 0)
+def test_no_reader_of_a_running_writer_sees_a_torn_tick(
+    start: Start, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    writer = start(WRITER, tmp_path / "w", STEPS, 0, 0)
     ready(writer)
     readers = [start(READER, tmp_path / "w", -(-READS // READERS), "careful", seed) for seed in range(READERS)]
     found = [json.loads(finished(reader)) for reader in readers]
@@ -168,9 +188,22 @@ def test_no_reader_of_a_running_writer_sees_a_torn_tick(tmp_path: Path, capsys: 
     assert all(reader["ticks"] > 20 for reader in found)  # they followed
 
 
-def test_the_test_sees_torn_ticks_where_nobody_looks_at_the_sequence_number(tmp_path: Path) -> None:
-    writer = start(WRITER, tmp_path / "w", 2, 0.002)
+def test_the_test_sees_torn_ticks_where_nobody_looks_at_the_sequence_number(start: Start, tmp_path: Path) -> None:
+    writer = start(WRITER, tmp_path / "w", 2, 0.002, 0)
     ready(writer)
     found = json.loads(finished(start(READER, tmp_path / "w", 500, "careless", 0)))
     finished(writer)
     assert found["torn"] > 0
+
+
+def test_a_reader_waits_for_a_writer_that_stands_still_inside_a_step(start: Start, tmp_path: Path) -> None:
+    writer = start(WRITER, tmp_path / "w", 2, 0, 9)
+    ready(writer)
+    reader = start(READER, tmp_path / "w", 1_000, "careful", 0)
+    time.sleep(3)
+    assert reader.poll() is None
+    writer.send_signal(signal.SIGCONT)
+    found = json.loads(finished(reader))
+    finished(writer)
+    assert found["reads"] == 1_000
+    assert found["torn"] == 0
