@@ -4,6 +4,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from memfarm.errors import ActionError
+from memfarm.kernels import first_beyond
 
 
 def checked(actions: ArrayLike, live: NDArray[np.bool_], choices: int) -> NDArray[np.int64]:
@@ -23,9 +24,9 @@ def checked(actions: ArrayLike, live: NDArray[np.bool_], choices: int) -> NDArra
         raise ActionError(
             f"actions must be integers, got {array.dtype} (agent {index}: {array[index]!r}); convert them first"
         )
-    if array.size and (array.min() < 0 or array.max() >= choices):
-        bad = live & ((array < 0) | (array >= choices))
-        if bad.any():
-            index = int(np.argmax(bad))
-            raise ActionError(f"an action must be in [0, {choices}), got {array[index]} for agent {index}")
-    return np.ascontiguousarray(array, np.int64)
+    within = np.minimum(array, np.uint64(choices)) if array.dtype == np.uint64 else array  # int64 holds it
+    chosen = np.ascontiguousarray(within, np.int64)
+    index = first_beyond(chosen, live, choices)
+    if index >= 0:
+        raise ActionError(f"an action must be in [0, {choices}), got {array[index]} for agent {index}")
+    return chosen

@@ -83,6 +83,7 @@ class GridEnv(Resumable, Episodes):
         self._truncated = np.zeros(self.num_envs, np.bool_)
         self._ended_worlds = np.zeros(self.worlds, np.bool_)
         self._unfinished = Unfinished()
+        self._undo = Undo(self)
         self.world = make_world(self.config, self.worlds) if world is None else world
         try:
             placement.require_room(self.world, self.agents_per_world)
@@ -144,7 +145,7 @@ class GridEnv(Resumable, Episodes):
         live = self.agents.alive & ~over
         chosen = act.checked(actions, live, len(self.ACTIONS))
         resting = self._ended_worlds.copy()
-        with self.world.writing(), Undo(self):
+        with self.world.writing(), self._undo:
             if self.autoreset_mode is AutoresetMode.NEXT_STEP and over.any():
                 self._begin(over, resting, self._next_keys())
             self._act(chosen, live)

@@ -6,7 +6,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from memfarm.envs import placement
-from memfarm.envs.agents import cell_keys
 from memfarm.envs.rules import Flags, Rules
 from memfarm.errors import ActionError
 from memfarm.kernels import hash_draws
@@ -32,15 +31,15 @@ class Episodes(Rules):
 
     def _count(self, died: Flags, resting: Flags) -> None:
         """Who ended with this step; `resting` worlds, which have just begun or stand still, do not count it."""
-        self.agents.alive &= ~died
-        self._terminated |= died
+        if died.any():
+            self.agents.alive &= ~died
+            self._terminated |= died
         self._steps += ~resting
-        full = self._steps >= self.config.world.max_cycles
+        full = np.greater_equal(self._steps, self.config.world.max_cycles, out=self._ended_worlds)
         if full.any():
             self._truncated |= np.repeat(full, self.agents_per_world) & ~self._terminated
-        self._ended_worlds = full
         if self.agents_per_world == 1:
-            self._ended_worlds = full | self._terminated
+            self._ended_worlds |= self._terminated
 
     def _begin(self, chosen: Flags, worlds: Flags, keys: NDArray[np.uint64], keep: bool = False) -> None:
         """Give the `chosen` agents `(N,)` a new life, after `worlds`, all of whose agents they are, began anew.
@@ -59,7 +58,8 @@ class Episodes(Rules):
         index = np.flatnonzero(chosen)
         agents.alive[index] = False
         draws = self._draws(_SPAWN, self._slot[index], index)
-        agents.y[index], agents.x[index] = placement.place(self.world, agents.copy[index], draws, self._occupied())
+        cells = placement.place(self.world, agents.copy[index], draws, agents, agents.alive)
+        agents.y[index], agents.x[index] = cells
         agents.alive[index] = True
         agents.life[index] += 1
         self._terminated[index] = self._truncated[index] = False
@@ -78,8 +78,3 @@ class Episodes(Rules):
         """Advance to where all grids' epochs begin, so that a seeded episode rounds as it does in a new environment."""
         epochs = [grid.epoch for grid in self.world.grids.values() if grid.epoch]
         self.world.advance(-self.world.tick % math.lcm(*epochs))
-
-    def _occupied(self) -> NDArray[np.int64]:
-        """The keys of the cells that agents stand on."""
-        here = self.agents.alive
-        return cell_keys(self.agents.copy[here], self.agents.y[here], self.agents.x[here], self.world.shape)

@@ -8,14 +8,12 @@ from numpy.typing import NDArray
 from memfarm.envs import placement
 from memfarm.envs.base import GridEnv
 from memfarm.envs.forage_config import ForageConfig
-from memfarm.envs.placement import WALKABLE_BELOW
+from memfarm.envs.foragers import Foragers
 from memfarm.envs.rules import Flags
 
-STAY, NORTH, SOUTH, WEST, EAST, EAT = range(6)
+STAY, NORTH, SOUTH, WEST, EAST, EAT = range(6)  # as the kernels know them
 
 _CONTEST, _FIRST_GOAL, _NEXT_GOAL = 4, 5, 6  # streams of a world's key
-
-Cells = tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32]]
 
 
 class Forage(GridEnv):
@@ -83,8 +81,7 @@ class Forage(GridEnv):
         self._body, self._weights = config.agents, config.reward
         self.agents.team[:] = self._slot % self._body.teams
         self._energy = np.zeros(self.num_envs, np.float32)
-        self._eaten = np.zeros(self.num_envs, np.float32)  # in this step, units of energy
-        self._spent = np.zeros(self.num_envs, np.float32)
+        self._foragers = Foragers(self._body, self.num_envs)
 
     def own_arrays(self) -> dict[str, NDArray[Any]]:
         """What a state holds beside the agents: their energy."""
@@ -92,76 +89,22 @@ class Forage(GridEnv):
 
     def _spawn(self, index: NDArray[np.intp]) -> None:
         self._energy[index] = self._body.start_energy
-        self._show_energy()
+        self.agents.hp[index] = np.float32(self._body.start_energy) / np.float32(self._body.max_energy)
         self._aim(index, _FIRST_GOAL)
 
     def _aim(self, index: NDArray[np.intp], stream: int) -> None:
         """Give the agents at `index` a walkable cell to go to, drawn from their world's key, if they have goals."""
         if self._body.goals and index.size:
-            nobody = np.zeros(0, np.int64)
+            nobody = np.zeros(self.num_envs, np.bool_)
             draws = self._draws(stream, self._slot[index], index)
-            cells = placement.place(self.world, self.agents.copy[index], draws, nobody)
+            cells = placement.place(self.world, self.agents.copy[index], draws, self.agents, nobody)
             self.agents.goal[index] = np.stack(cells, axis=1)
 
     def _act(self, actions: NDArray[np.int64], live: Flags) -> None:
-        self._eaten[:] = 0.0
-        np.multiply(live, np.float32(self._body.metabolism), out=self._spent)
-        self._move(actions, live)
-        eating = live & (actions == EAT)
-        eaters, walkers = self._at(eating), self._at(live)
-        self._reserve(eaters, walkers, live)
-        taken = self.world.take("RESOURCES", *eaters, self._body.bite)
-        self._eaten[eating] = self._body.food_energy * taken
-        self._leave("TRAILS", walkers, accumulate=False)
-
-    def _at(self, chosen: Flags) -> Cells:
-        """Where the agents that are `chosen` stand."""
-        agents = self.agents
-        here = (agents.copy, agents.y, agents.x)
-        return here if chosen.all() else (here[0][chosen], here[1][chosen], here[2][chosen])
-
-    def _reserve(self, eaters: Cells, walkers: Cells, live: Flags) -> None:
-        """Have the disk for all that this step writes, before it writes anything."""
-        self.world.reserve("RESOURCES", *eaters)
-        if "TRAILS" in self.world.channels:  # in the same tiles as DAMAGE_HEAT
-            self.world.reserve("TRAILS", *walkers)
-        else:  # all that can die, and some who will eat
-            self.world.reserve("DAMAGE_HEAT", *self._at(live & (self._energy <= self._spent)))
-
-    def _leave(self, name: str, where: Cells, accumulate: bool) -> None:
-        """Leave 1 in a field: added to what is there, or where that is less."""
-        if name in self.world.channels:
-            self.world.scatter(name, *where, 1.0, how="add" if accumulate else "max")
-        else:
-            copy, y, x = where
-            self.world.deposit_temporal_events(name, (y, x, np.ones(len(y))), copy, accumulate)
-
-    def _move(self, actions: NDArray[np.int64], live: Flags) -> None:
-        agents = self.agents
-        cost = self.world.grid_of("OBSTACLES").walk(
-            "OBSTACLES",
-            "TERRAIN_COST",
-            WALKABLE_BELOW,
-            copy=agents.copy,
-            y=agents.y,
-            x=agents.x,
-            heading=actions,
-            live=live,
-            alive=agents.alive,
-            keys=self._world_draws(_CONTEST),
-        )
-        self._spent += np.float32(self._body.terrain_weight) * cost
+        self._foragers.act(self.world, self.agents, actions, live, self._world_draws(_CONTEST), self._energy)
 
     def _settle(self, live: Flags) -> tuple[NDArray[np.float32], Flags]:
-        change = self._eaten - self._spent
-        np.minimum(self._energy + change, np.float32(self._body.max_energy), out=self._energy, where=live)
-        died = live & (self._energy <= 0.0)
-        self._energy[died] = 0.0
-        self._show_energy()
-        reward = np.float32(self._weights.energy_weight) * change
-        if died.any():
-            reward[died] -= np.float32(self._weights.death_penalty)
-            self._leave("DAMAGE_HEAT", self._at(died), accumulate=True)
+        reward, died = self._foragers.settle(self.world, self.agents, live, self._energy, self._weights)
         if self._body.goals:
             agents = self.agents
             there = live & ~died & (agents.goal[:, 0] == agents.y) & (agents.goal[:, 1] == agents.x)
@@ -169,18 +112,8 @@ class Forage(GridEnv):
             self._aim(np.flatnonzero(there), _NEXT_GOAL)
         return reward, died
 
-    def _show_energy(self) -> None:
-        np.divide(self._energy, np.float32(self._body.max_energy), out=self.agents.hp)
-
     def _masks(self) -> Flags:
-        agents, world = self.agents, self.world
-        here = (agents.copy, agents.y, agents.x)
-        masks = np.empty((self.num_envs, len(self.ACTIONS)), np.bool_)
-        masks[:, STAY] = True
-        ways = masks[:, NORTH : EAST + 1]
-        world.grid_of("OBSTACLES").neighbours("OBSTACLES", *here, agents.alive, WALKABLE_BELOW, ways)
-        masks[:, EAT] = (world.gather("RESOURCES", *here) > 0.0) & agents.alive
-        return masks
+        return self._foragers.look(self.world, self.agents)
 
     def _own(self) -> NDArray[np.float32]:
         agents, (height, width) = self.agents, self.world.shape

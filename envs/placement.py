@@ -5,7 +5,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from memfarm.envs.agents import cell_keys
+from memfarm.envs.agents import Agents, cell_keys
 from memfarm.errors import ConfigError
 from memfarm.kernels import hash_draws
 from memfarm.world import World
@@ -31,21 +31,33 @@ def require_room(world: World, agents: int) -> None:
     raise _no_room(agents, found)
 
 
-def place(world: World, copy: NDArray[np.int32], draws: NDArray[np.uint64], occupied: NDArray[np.int64]) -> Cells:
+def place(
+    world: World,
+    copy: NDArray[np.int32],
+    draws: NDArray[np.uint64],
+    others: Agents,
+    alive: NDArray[np.bool_],
+) -> Cells:
     """A free cell for each of N newcomers: rows and columns int32 `(N,)`, no two the same in one world.
 
     copy: `(N,)`, the worlds they come into. draws: uint64 `(N,)`, each newcomer's own; all that the cells depend on.
-    occupied: int64 `(M,)`, the keys (`cell_keys`) of the cells that are taken.
+    others: M agents, on whose cells there is no room where they are `alive` `(M,)`.
 
     Newcomers draw cells until each has one nobody else has, all worlds at once; whoever has none after 64 rounds
     gets one from a list of what is free. Raises ConfigError where a world has no room.
     """
     ground = world.grid_of("OBSTACLES")
-    y, x, placed = ground.place("OBSTACLES", WALKABLE_BELOW, copy, draws, occupied, _ROUNDS)
+    standing = others.copy, others.y, others.x
+    y, x, placed = ground.place("OBSTACLES", WALKABLE_BELOW, copy, draws, standing, alive, _ROUNDS)
     if placed.all():
         return y, x
     left = np.flatnonzero(~placed)
-    occupied = np.concatenate([occupied, cell_keys(copy[placed], y[placed], x[placed], world.shape)])
+    occupied = np.concatenate(
+        [
+            cell_keys(copy[placed], y[placed], x[placed], world.shape),
+            cell_keys(others.copy[alive], others.y[alive], others.x[alive], world.shape),
+        ]
+    )
     for w in np.unique(copy[left]):
         mine = left[copy[left] == w]
         y[mine], x[mine] = _from_list(world, int(w), draws[mine], occupied)

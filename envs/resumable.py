@@ -3,16 +3,20 @@
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import fields
-from typing import Any, Self
+from typing import Any, Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from memfarm.envs.agents import Agents
 from memfarm.envs.outlook import Outlook
 from memfarm.envs.rules import Infos
 from memfarm.envs.state import AgentsState
 from memfarm.errors import ActionError
 from memfarm.stateful import Saved, Whole
+
+_OF_AGENTS: Final = [(f"agents.{field.name}", field.name) for field in fields(Agents) if field.name != "copy"]
+"""Keys and names of what is kept of agents; which world they live in is another one in another batch."""
 
 
 class Resumable(Saved, Outlook):
@@ -30,10 +34,8 @@ class Resumable(Saved, Outlook):
 
     def state_arrays(self) -> dict[str, NDArray[Any]]:
         """All arrays of a state by name: the environment's own, not copies."""
-        agents = {f"agents.{field.name}": getattr(self.agents, field.name) for field in fields(self.agents)}
-        del agents["agents.copy"]  # another one in another batch
         return {
-            **agents,
+            **{key: getattr(self.agents, name) for key, name in _OF_AGENTS},
             **({} if self._keys is None else {"keys": self._keys}),
             "steps": self._steps,
             "terminated": self._terminated,

@@ -2,6 +2,9 @@
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from memfarm.errors import StorageError
 
 if TYPE_CHECKING:
@@ -17,18 +20,24 @@ class Undo:
 
     def __init__(self, env: "GridEnv") -> None:
         self._env = env
-        self._tick = env.world.tick
-        self._arrays = [(array, array.copy()) for array in env.state_arrays().values()]
-        self._resets = [(grid, grid.resets()) for grid in env.world.grids.values() if grid.writable]
-        self._events = env.world.sparse.state() if env.world.sparse.names else None
+        self._arrays: list[NDArray[Any]] = []
+        self._before: list[NDArray[Any]] = []
 
     def __enter__(self) -> None:
-        pass
+        env = self._env
+        self._tick = env.world.tick
+        self._arrays = list(env.state_arrays().values())
+        if len(self._before) != len(self._arrays):  # the first time, and when there are keys
+            self._before = [np.empty_like(array) for array in self._arrays]
+        for array, before in zip(self._arrays, self._before, strict=True):
+            np.copyto(before, array)
+        self._resets = [(grid, grid.resets()) for grid in env.world.grids.values() if grid.writable]
+        self._events = env.world.sparse.state() if env.world.sparse.names else None
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
         if not isinstance(error, StorageError) or self._env.world.tick != self._tick:
             return
-        for array, before in self._arrays:
+        for array, before in zip(self._arrays, self._before, strict=True):
             array[...] = before
         for grid, resets in self._resets:
             grid.put_resets(resets)

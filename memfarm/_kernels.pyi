@@ -5,6 +5,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 Int32s = NDArray[np.int32]
+Int64s = NDArray[np.int64]
+Float32s = NDArray[np.float32]
+Bools = NDArray[np.bool_]
 
 class Grid:
     def __init__(
@@ -49,7 +52,10 @@ class Grid:
         below: float,
         copy: Int32s,
         draws: NDArray[np.uint64],
-        occupied: NDArray[np.int64],
+        their_copy: Int32s,
+        their_y: Int32s,
+        their_x: Int32s,
+        alive: NDArray[np.bool_],
         rounds: int,
     ) -> tuple[Int32s, Int32s, NDArray[np.bool_]]: ...
     def gather(self, lane: int, copy: Int32s, y: Int32s, x: Int32s, out: NDArray[Any]) -> None: ...
@@ -120,3 +126,67 @@ def narrow(values: NDArray[np.float32], out: NDArray[Any]) -> None: ...
 def first_outside(copy: Int32s, y: Int32s, x: Int32s, copies: int, height: int, width: int) -> int: ...
 def hash_draws(keys: NDArray[np.uint64], stream: int) -> NDArray[np.uint64]: ...
 def fence() -> None: ...
+def first_beyond(actions: Int64s, live: Bools, choices: int) -> int: ...
+def forage_walk(
+    ground: Grid,
+    blocked: int,
+    price: int,
+    below: float,
+    food: Grid,
+    fields: Grid | None,
+    trails: int,
+    copy: Int32s,
+    y: Int32s,
+    x: Int32s,
+    actions: Int64s,
+    live: Bools,
+    alive: Bools,
+    energy: Float32s,
+    keys: NDArray[np.uint64],
+    living: float,
+    effort: float,
+    to_y: Int32s,
+    to_x: Int32s,
+    spent: Float32s,
+) -> tuple[Int64s, Int64s]: ...
+def forage_eat(
+    food: Grid,
+    lane: int,
+    fields: Grid | None,
+    trails: int,
+    copy: Int32s,
+    y: Int32s,
+    x: Int32s,
+    actions: Int64s,
+    live: Bools,
+    bite: float,
+    energy: float,
+    eaten: Float32s,
+) -> None: ...
+def forage_settle(
+    fields: Grid | None,
+    heat: int,
+    copy: Int32s,
+    y: Int32s,
+    x: Int32s,
+    live: Bools,
+    eaten: Float32s,
+    spent: Float32s,
+    energy: Float32s,
+    hp: Float32s,
+    most: float,
+    weight: float,
+    penalty: float,
+) -> tuple[Float32s, Bools, int]: ...
+def forage_look(
+    ground: Grid,
+    blocked: int,
+    below: float,
+    food: Grid,
+    lane: int,
+    copy: Int32s,
+    y: Int32s,
+    x: Int32s,
+    alive: Bools,
+    masks: Bools,
+) -> None: ...

@@ -1,6 +1,6 @@
 """Batches of cells: what is read and written, in one compiled call, at the places of many agents."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 from memfarm import arrays, layout
 from memfarm.channels import find
 from memfarm.errors import ChannelError, ConfigError, DTypeError, ShapeError
+from memfarm.kernels import Grid
 from memfarm.opened import Opened
 from memfarm.windows import Stored, WindowCutter, check_stored
 
@@ -89,7 +90,13 @@ class Batches(Opened):
         _check_row("keys", keys, np.uint64)
         if len(heading) != len(y) or (len(y) and int(where[0].max()) >= len(keys)):
             raise ShapeError(f"a heading an agent and a key a copy, got {len(heading)} and {len(keys)} for {len(y)}")
-        return self._guard.whole(kernel.walk, *lanes, float(below), *where, heading, acts, stands, keys)
+        before = y.copy(), x.copy()
+
+        def walk() -> Value:
+            y[...], x[...] = before  # also where a writer of the ground came between
+            return kernel.walk(*lanes, float(below), *where, heading, acts, stands, keys)
+
+        return self._guard.whole(walk)
 
     def place(
         self,
@@ -97,24 +104,27 @@ class Batches(Opened):
         below: float,
         copy: NDArray[np.int32],
         draws: NDArray[np.uint64],
-        occupied: NDArray[np.int64],
+        others: tuple[ArrayLike, ArrayLike, ArrayLike],
+        alive: NDArray[np.bool_],
         rounds: int,
     ) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.bool_]]:
         """Cells for newcomers, no two the same in one copy: rows, columns int32 `(N,)`, and who got one, bool `(N,)`.
 
         In each of `rounds` those without a cell draw one, with their own `draws` uint64 `(N,)`, and get it where it
-        reads less than `below` in the channel `blocked` and is neither `occupied` (int64 keys of cells:
-        (copy * height + y) * width + x) nor wanted by another with a higher draw. Who got none has row and column 0.
+        reads less than `below` in the channel `blocked`, none of the `others`, cells `(copy, y, x)` of `(M,)` agents,
+        stands there and is `alive`, bool `(M,)`, and no newcomer with a higher draw wants it. Who got none has row and
+        column 0.
         """
         kernel = self._open()
         lane = find(self.channels, blocked)
         nowhere = np.zeros(len(copy), np.int32)
         where = self._cells_of_agents(copy, nowhere, nowhere)
         _check_row("draws", draws, np.uint64)
-        _check_row("occupied", occupied, np.int64)
         if len(draws) != len(where[0]):
             raise ShapeError(f"a draw a newcomer, got {len(draws)} for {len(where[0])}")
-        return self._guard.whole(kernel.place, lane, float(below), where[0], draws, occupied, rounds)
+        standing = self._cells_of_agents(*others)
+        here = arrays.flags("alive", alive, standing[0].shape)
+        return self._guard.whole(kernel.place, lane, float(below), where[0], draws, *standing, here, rounds)
 
     def scatter(
         self,
@@ -200,6 +210,17 @@ class Batches(Opened):
         Who writes several times, and wants all of it or nothing, calls this first. Raises StorageError (ENOSPC).
         """
         self._room.for_cells(self._open_to_write(), self._cells(copy, y, x))
+
+    def reserve_tiles(self, tiles: NDArray[np.int64], where: Callable[[], arrays.Cells]) -> None:
+        """`reserve` for a kernel over several grids, which has found the `tiles` that it will be the first to write.
+
+        where: says the cells that it writes, if anybody is to be told.
+        """
+        self._room.for_missing(tiles, where)
+
+    def compiled(self, to_write: bool = False) -> Grid:
+        """The compiled grid, for a kernel over several grids; before it writes, `reserve_tiles`."""
+        return self._open_to_write() if to_write else self._open()
 
     def stored(self) -> dict[str, Stored]:
         """Where each channel is stored, for a WindowCutter over several grids."""

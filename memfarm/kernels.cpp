@@ -9,6 +9,7 @@
 #include <optional>
 #include <thread>
 
+#include "kernels_foragers.h"
 #include "kernels_observe.h"
 #include "kernels_points.h"
 #include "kernels_store.h"
@@ -217,20 +218,22 @@ static py::array walk_on(const Grid& grid, int blocked, int price, double below,
 }
 
 static py::tuple place_on(const Grid& grid, int lane, double below, const Ints& copy,
-                          const py::array_t<uint64_t, py::array::c_style>& draws,
-                          const py::array_t<int64_t, py::array::c_style>& occupied, int rounds) {
-    const int64_t n = copy.size(), taken = occupied.size();
+                          const py::array_t<uint64_t, py::array::c_style>& draws, const Ints& their_copy,
+                          const Ints& their_y, const Ints& their_x, const Flags& alive, int rounds) {
+    const int64_t n = copy.size(), others = alive.size();
     if (draws.size() != n) throw py::value_error("one draw a newcomer");
+    if (their_copy.size() != others || their_y.size() != others || their_x.size() != others)
+        throw py::value_error("one cell and one flag for each of the others");
     Ints y(n), x(n);
     Flags placed(n);
     with_codec(grid.store, [&](auto codec) {
         const int32_t* c = copy.data();
         const uint64_t* draw = draws.data();
-        const int64_t* keys = occupied.data();
+        const Standing standing{others, their_copy.data(), their_y.data(), their_x.data(), alive.data()};
         int32_t *v = y.mutable_data(), *u = x.mutable_data();
         bool* found = placed.mutable_data();
         py::gil_scoped_release free;
-        place<decltype(codec)>(grid.store, lane, below, n, c, draw, keys, taken, rounds, v, u, found);
+        place<decltype(codec)>(grid.store, lane, below, n, c, draw, standing, rounds, v, u, found);
     });
     return py::make_tuple(y, x, placed);
 }
@@ -337,6 +340,130 @@ static py::array_t<int64_t> missing_windows(const Grid& grid, const Ints& copy, 
         tiles = missing_in_windows(grid.store, n, c, v, u, radius, shown);
     }
     return as_array(tiles);
+}
+
+// ----------------------------------------------------------------------------------------------------------- Foragers
+
+using Actions = py::array_t<int64_t, py::array::c_style>;
+
+static Crowd crowd_of(const Ints& copy, const Ints& y, const Ints& x, const Actions& actions, const Flags& live) {
+    const int64_t n = copy.size();
+    if (y.size() != n || x.size() != n || actions.size() != n || live.size() != n)
+        throw py::value_error("one cell, one action and one flag an agent");
+    return {n, copy.data(), y.data(), x.data(), actions.data(), live.data()};
+}
+
+static py::tuple forage_walk(const Grid& ground, int blocked, int price, double below, const Grid& food, const Grid* fields,
+                             int trails, const Ints& copy, const Ints& y, const Ints& x, const Actions& actions,
+                             const Flags& live, const Flags& alive, const Floats& energy,
+                             const py::array_t<uint64_t, py::array::c_style>& keys, float living, float effort, Ints to_y,
+                             Ints to_x, Floats spent) {
+    const Crowd before = crowd_of(copy, y, x, actions, live);
+    const int64_t n = before.count;
+    if (alive.size() != n || to_y.size() != n || to_x.size() != n || spent.size() != n || energy.size() != n)
+        throw py::value_error("one flag, one cell and two numbers an agent");
+    if (largest(before.copy, n, 0) >= std::max<int64_t>(keys.size(), 1)) throw py::value_error("one key a copy");
+    const bool* stands = alive.data();
+    const uint64_t* key = keys.data();
+    const float* has = energy.data();
+    int32_t *v = to_y.mutable_data(), *u = to_x.mutable_data();
+    float* cost = spent.mutable_data();
+    const Crowd after{n, before.copy, v, u, before.actions, before.live};
+    std::vector<int64_t> eaten_from, left_on;
+    {
+        py::gil_scoped_release free;
+        std::copy(before.y, before.y + n, v);
+        std::copy(before.x, before.x + n, u);
+        with_codec(ground.store, [&](auto codec) {
+            using C = decltype(codec);
+            std::vector<typename C::Value> paid(static_cast<size_t>(n));
+            walk<C>(ground.store, blocked, price, below, n, before.copy, v, u, before.actions, before.live, stands, key, paid.data());
+            for (int64_t i = 0; i < n; i++) {
+                const float more = effort * static_cast<float>(paid[i]);
+                cost[i] = (before.live[i] ? living : 0.0f) + more;
+            }
+        });
+        eaten_from = missing_under(food.store, after, [&](int64_t i) { return after.eats(i); });
+        if (fields)
+            left_on = missing_under(fields->store, after,
+                                    [&](int64_t i) { return after.live[i] && (trails >= 0 || has[i] <= cost[i]); });
+    }
+    return py::make_tuple(as_array(eaten_from), as_array(left_on));
+}
+
+static void forage_eat(Grid& food, int lane, Grid* fields, int trails, const Ints& copy, const Ints& y, const Ints& x,
+                       const Actions& actions, const Flags& live, double bite, double energy, Floats eaten) {
+    food.check_writable();
+    if (fields) fields->check_writable();
+    const Crowd crowd = crowd_of(copy, y, x, actions, live);
+    if (eaten.size() != crowd.count) throw py::value_error("one number an agent");
+    float* found = eaten.mutable_data();
+    py::gil_scoped_release free;
+    with_codec(food.store, [&](auto codec) { eat<decltype(codec)>(food.store, lane, crowd, bite, energy, found); });
+    if (fields && trails >= 0)
+        with_codec(fields->store, [&](auto codec) { leave<decltype(codec)>(fields->store, trails, crowd, crowd.live, MAX); });
+}
+
+static py::tuple forage_settle(Grid* fields, int heat, const Ints& copy, const Ints& y, const Ints& x, const Flags& live,
+                               const Floats& eaten, const Floats& spent, Floats energy, Floats hp, float most, float weight,
+                               float penalty) {
+    if (fields) fields->check_writable();
+    const int64_t n = live.size();
+    if (copy.size() != n || y.size() != n || x.size() != n || eaten.size() != n || spent.size() != n || energy.size() != n ||
+        hp.size() != n)
+        throw py::value_error("one cell and four numbers an agent");
+    py::array_t<float> reward(n);
+    Flags died(n);
+    const bool* acts = live.data();
+    const float *gain = eaten.data(), *loss = spent.data();
+    float *has = energy.mutable_data(), *shown = hp.mutable_data(), *paid = reward.mutable_data();
+    bool* dead = died.mutable_data();
+    int64_t deaths = 0;
+    for (int64_t i = 0; i < n; i++) {
+        const float change = gain[i] - loss[i], after = std::min(has[i] + change, most);
+        dead[i] = acts[i] && !(after > 0.0f);
+        if (acts[i]) has[i] = dead[i] ? 0.0f : after;
+        paid[i] = weight * change;
+        if (dead[i]) paid[i] -= penalty, deaths++;
+        shown[i] = has[i] / most;
+    }
+    if (fields && heat >= 0 && deaths) {
+        const Crowd crowd{n, copy.data(), y.data(), x.data(), nullptr, acts};
+        py::gil_scoped_release free;
+        with_codec(fields->store, [&](auto codec) { leave<decltype(codec)>(fields->store, heat, crowd, dead, ADD); });
+    }
+    return py::make_tuple(reward, died, deaths);
+}
+
+static void forage_look(const Grid& ground, int blocked, double below, const Grid& food, int lane, const Ints& copy,
+                        const Ints& y, const Ints& x, const Flags& alive, Flags masks) {
+    const int64_t n = copy.size();
+    if (y.size() != n || x.size() != n || alive.size() != n || masks.size() != n * CHOICES)
+        throw py::value_error("one cell, one flag and one mask an agent");
+    const int32_t *c = copy.data(), *v = y.data(), *u = x.data();
+    const bool* here = alive.data();
+    bool* out = masks.mutable_data();
+    py::gil_scoped_release free;
+    for (int64_t i = 0; i < n; i++) out[i * CHOICES] = true;
+    with_codec(ground.store, [&](auto codec) {
+        open_neighbours<decltype(codec)>(ground.store, blocked, n, c, v, u, here, below, out + 1, CHOICES);
+    });
+    with_codec(food.store, [&](auto codec) { any_under<decltype(codec)>(food.store, lane, n, c, v, u, here, out + EAT, CHOICES); });
+}
+
+static int64_t first_beyond(const Actions& actions, const Flags& live, int64_t choices) {
+    const int64_t n = actions.size();
+    if (live.size() != n) throw py::value_error("one flag an agent");
+    const int64_t* chosen = actions.data();
+    const bool* acts = live.data();
+    const auto beyond = [&](int64_t i) {
+        return static_cast<uint64_t>(chosen[i]) >= static_cast<uint64_t>(choices) && acts[i];
+    };
+    bool any = false;
+    for (int64_t i = 0; i < n; i++) any |= beyond(i);
+    for (int64_t i = 0; any && i < n; i++)
+        if (beyond(i)) return i;
+    return -1;
 }
 
 // ------------------------------------------------------------------------------------------------------------- Windows
@@ -475,7 +602,8 @@ PYBIND11_MODULE(_kernels, m) {
              py::arg("y").noconvert(), py::arg("x").noconvert(), py::arg("heading").noconvert(),
              py::arg("live").noconvert(), py::arg("alive").noconvert(), py::arg("keys").noconvert())
         .def("place", &place_on, py::arg("lane"), py::arg("below"), py::arg("copy").noconvert(),
-             py::arg("draws").noconvert(), py::arg("occupied").noconvert(), py::arg("rounds"))
+             py::arg("draws").noconvert(), py::arg("their_copy").noconvert(), py::arg("their_y").noconvert(),
+             py::arg("their_x").noconvert(), py::arg("alive").noconvert(), py::arg("rounds"))
         .def("read", &read_rectangle, py::arg("copy"), py::arg("y0"), py::arg("x0"), py::arg("lanes").noconvert(),
              py::arg("out").noconvert())
         .def("write", &write_rectangle, py::arg("copy"), py::arg("y0"), py::arg("x0"), py::arg("lanes").noconvert(),
@@ -498,6 +626,22 @@ PYBIND11_MODULE(_kernels, m) {
     m.def("narrow", &narrow_array, py::arg("values").noconvert(), py::arg("out").noconvert());
     m.def("first_outside", &first_outside, py::arg("copy").noconvert(), py::arg("y").noconvert(),
           py::arg("x").noconvert(), py::arg("copies"), py::arg("height"), py::arg("width"));
+    m.def("forage_walk", &forage_walk, py::arg("ground"), py::arg("blocked"), py::arg("price"), py::arg("below"),
+          py::arg("food"), py::arg("fields").none(true), py::arg("trails"), py::arg("copy").noconvert(),
+          py::arg("y").noconvert(), py::arg("x").noconvert(), py::arg("actions").noconvert(), py::arg("live").noconvert(),
+          py::arg("alive").noconvert(), py::arg("energy").noconvert(), py::arg("keys").noconvert(), py::arg("living"),
+          py::arg("effort"), py::arg("to_y").noconvert(), py::arg("to_x").noconvert(), py::arg("spent").noconvert());
+    m.def("forage_eat", &forage_eat, py::arg("food"), py::arg("lane"), py::arg("fields").none(true), py::arg("trails"),
+          py::arg("copy").noconvert(), py::arg("y").noconvert(), py::arg("x").noconvert(), py::arg("actions").noconvert(),
+          py::arg("live").noconvert(), py::arg("bite"), py::arg("energy"), py::arg("eaten").noconvert());
+    m.def("forage_settle", &forage_settle, py::arg("fields").none(true), py::arg("heat"), py::arg("copy").noconvert(),
+          py::arg("y").noconvert(), py::arg("x").noconvert(), py::arg("live").noconvert(), py::arg("eaten").noconvert(),
+          py::arg("spent").noconvert(), py::arg("energy").noconvert(), py::arg("hp").noconvert(), py::arg("most"),
+          py::arg("weight"), py::arg("penalty"));
+    m.def("forage_look", &forage_look, py::arg("ground"), py::arg("blocked"), py::arg("below"), py::arg("food"),
+          py::arg("lane"), py::arg("copy").noconvert(), py::arg("y").noconvert(), py::arg("x").noconvert(),
+          py::arg("alive").noconvert(), py::arg("masks").noconvert());
+    m.def("first_beyond", &first_beyond, py::arg("actions").noconvert(), py::arg("live").noconvert(), py::arg("choices"));
     m.def("hash_draws", &hash_draws, py::arg("keys").noconvert(), py::arg("stream"));
     m.def("fence", [] { std::atomic_thread_fence(std::memory_order_seq_cst); });
 }

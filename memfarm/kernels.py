@@ -15,8 +15,45 @@ if CHOICE not in ("compiled", "reference"):
     raise ConfigError(f"MEMFARM_KERNELS must be 'compiled' or 'reference', got {CHOICE!r}")
 
 if TYPE_CHECKING or CHOICE == "compiled":
-    from memfarm._kernels import Grid, Windows, fence, first_outside, hash_draws, narrow
+    from memfarm._kernels import (
+        Grid,
+        Windows,
+        fence,
+        first_beyond,
+        first_outside,
+        forage_eat,
+        forage_look,
+        forage_settle,
+        forage_walk,
+        hash_draws,
+        narrow,
+    )
 else:
-    from memfarm.reference import Grid, Windows, fence, first_outside, hash_draws, narrow
+    from memfarm.reference import (
+        Grid,
+        Windows,
+        fence,
+        first_beyond,
+        first_outside,
+        forage_eat,
+        forage_look,
+        forage_settle,
+        forage_walk,
+        hash_draws,
+        narrow,
+    )
 
-__all__ = ["CHOICE", "Grid", "Windows", "fence", "first_outside", "hash_draws", "narrow"]
+__all__ = [
+    "CHOICE",
+    "Grid",
+    "Windows",
+    "fence",
+    "first_beyond",
+    "first_outside",
+    "forage_eat",
+    "forage_look",
+    "forage_settle",
+    "forage_walk",
+    "hash_draws",
+    "narrow",
+]

@@ -207,14 +207,22 @@ void walk(const Store& store, int blocked, int price, double below, int64_t coun
     }
 }
 
+// Agents whose cells are taken, where they are alive.
+struct Standing {
+    int64_t count;
+    const int32_t *copy, *y, *x;
+    const bool* alive;
+};
+
 // Newcomers, each with its own draw: in every round those who have no cell draw one, and get it if it reads less than
-// `below` and is not occupied; of several who want it the highest draw, the first of equals.
+// `below` and nobody stands there; of several who want it the highest draw, the first of equals.
 template <class Codec>
 void place(const Store& store, int lane, double below, int64_t count, const int32_t* copy, const uint64_t* draws,
-           const int64_t* occupied, int64_t occupied_count, int rounds, int32_t* y, int32_t* x, bool* placed) {
+           const Standing& others, int rounds, int32_t* y, int32_t* x, bool* placed) {
     const Ways ways{store.height, store.width, store.wrap};
-    Claims claims(count + occupied_count);
-    for (int64_t i = 0; i < occupied_count; i++) claims.take(occupied[i]);
+    Claims claims(count + others.count);
+    for (int64_t i = 0; i < others.count; i++)
+        if (others.alive[i]) claims.take(ways.key(others.copy[i], others.y[i], others.x[i]));
     const auto better = [&](int32_t i, int32_t best) { return draws[i] > draws[best]; };
     Layer<Codec> ground(store, lane);
     constexpr size_t NONE = ~size_t{0};

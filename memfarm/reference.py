@@ -10,10 +10,23 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from memfarm.reference_foragers import first_beyond, forage_eat, forage_look, forage_settle, forage_walk
 from memfarm.reference_grid import Array, Grid, Ints, bound
 from memfarm.reference_walkers import hash_draws
 
-__all__ = ["Grid", "Windows", "fence", "first_outside", "hash_draws", "narrow"]
+__all__ = [
+    "Grid",
+    "Windows",
+    "fence",
+    "first_beyond",
+    "first_outside",
+    "forage_eat",
+    "forage_look",
+    "forage_settle",
+    "forage_walk",
+    "hash_draws",
+    "narrow",
+]
 
 
 class Windows:

@@ -108,14 +108,18 @@ class Walkers:
         below: float,
         copy: Ints,
         draws: NDArray[np.uint64],
-        occupied: NDArray[np.int64],
+        their_copy: Ints,
+        their_y: Ints,
+        their_x: Ints,
+        alive: Array,
         rounds: int,
     ) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.bool_]]:
         """Draw a cell for each newcomer: y, x int32 `(N,)`, and bool `(N,)`, who got one; the others have y = x = 0.
 
-        In every round those who have none draw one, and get it if it reads less than `below` and is neither `occupied`
-        (keys) nor had by one of them; of several who want it the highest draw, the first of equals.
+        In every round those who have none draw one, and get it if it reads less than `below`, nobody of the others who
+        is `alive` stands there, and none of them has it; of several who want it the highest draw, the first of equals.
         """
+        occupied = self._keys(their_copy, their_y, their_x)[alive]
         y, x = np.zeros(len(copy), np.int32), np.zeros(len(copy), np.int32)
         placed = np.zeros(len(copy), np.bool_)
         for attempt in range(1, rounds + 1):

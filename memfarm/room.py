@@ -4,7 +4,7 @@ A tile with a stamp has blocks, one without may have none: nothing else is remem
 """
 
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 import numpy as np
@@ -69,6 +69,15 @@ class Room:
             told.before_cells(where)
         if self._tiles_at is not None:
             self.for_tiles(kernel.missing(*where))
+
+    def for_missing(self, tiles: Index, where: Callable[[], Cells]) -> None:
+        """The same for cells whose tiles that were never written a kernel has found: `tiles`, sorted, each once.
+
+        where: called for the cells if anybody wants to be told of them.
+        """
+        for told in self._told():
+            told.before_cells(where())
+        self.for_tiles(tiles)
 
     def for_windows(self, kernel: Grid, where: Cells, radius: int, seen: NDArray[np.bool_] | None = None) -> None:
         """Reserve for the tiles that windows around the cells write; seen: bool `(N, S, S)`, None: all their cells."""

@@ -6,7 +6,7 @@ from gymnasium.vector import AutoresetMode
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from memfarm.envs.agents import cell_keys
+from memfarm.envs.agents import Agents, cell_keys
 from memfarm.envs.forage import EAST, EAT, NORTH, SOUTH, STAY, WEST, Forage
 from memfarm.envs.forage_config import ForageAgents, ForageConfig
 from memfarm.envs.overview import Overview
@@ -376,20 +376,22 @@ def test_everyone_gets_a_free_cell_of_their_own(
     free = np.argwhere(obstacles == 0)
     held = data.draw(st.integers(0, len(free)))
     taken = free[rng.permutation(len(free))[:held]].astype(np.int32)
-    occupied = cell_keys(np.zeros(held, np.int32), taken[:, 0], taken[:, 1], shape)
+    others = Agents.unborn(1, held)
+    others.y[:], others.x[:], others.alive[:] = taken[:, 0], taken[:, 1], True
+    occupied = cell_keys(others.copy, others.y, others.x, shape)
     count = len(free) - held  # as many as there is room for in world 0
     copy = np.repeat(np.arange(worlds, dtype=np.int32), count)
     draws = rng.integers(0, 2**64, len(copy), np.uint64)
-    y, x = place(world, copy, draws, occupied)
+    y, x = place(world, copy, draws, others, others.alive)
     keys = cell_keys(copy, y, x, shape)
     assert len(set(keys.tolist()) | set(occupied.tolist())) == len(copy) + held
     assert not obstacles[y, x].any()
-    alone = place(world, copy[:count], draws[:count], occupied)
+    alone = place(world, copy[:count], draws[:count], others, others.alive)
     assert np.array_equal(alone[0], y[:count]), "other worlds of the batch must not matter"
     assert np.array_equal(alone[1], x[:count])
     one_more, draws = np.zeros(count + 1, np.int32), rng.integers(0, 2**64, count + 1, np.uint64)
     with pytest.raises(ConfigError, match="cells for"):
-        place(world, one_more, draws, occupied)
+        place(world, one_more, draws, others, others.alive)
     world.close()
 
 

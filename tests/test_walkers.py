@@ -124,7 +124,8 @@ def test_newcomers_get_free_cells_of_their_own_whatever_their_order(seed: int) -
     copy = ground.rng.integers(0, ground.copies, count, dtype=np.int32)
     draws = ground.rng.integers(0, 2**64, count, dtype=np.uint64)
     occupied = ground.key[ground.alive]
-    y, x, placed = ground.grid.place("BLOCKED", BELOW, copy, draws, occupied, 20)
+    others = ground.copy, ground.y, ground.x
+    y, x, placed = ground.grid.place("BLOCKED", BELOW, copy, draws, others, ground.alive, 20)
     height, width = ground.shape
     keys = (copy.astype(np.int64) * height + y) * width + x
     assert len(set(keys[placed].tolist()) | set(occupied.tolist())) == placed.sum() + len(occupied)
@@ -132,7 +133,7 @@ def test_newcomers_get_free_cells_of_their_own_whatever_their_order(seed: int) -
     assert not y[~placed].any()
     assert not x[~placed].any()
     order = ground.rng.permutation(count)
-    turned = ground.grid.place("BLOCKED", BELOW, copy[order], draws[order], occupied, 20)
+    turned = ground.grid.place("BLOCKED", BELOW, copy[order], draws[order], others, ground.alive, 20)
     for one, other in zip((y, x, placed), turned, strict=True):
         assert np.array_equal(one[order], other)
 
@@ -140,7 +141,8 @@ def test_newcomers_get_free_cells_of_their_own_whatever_their_order(seed: int) -
 def test_nobody_is_placed_where_there_is_no_room() -> None:
     grid = ChannelGrid((1, 3), (Channel("BLOCKED", Static()),), backend="ram")
     draws = np.arange(5, dtype=np.uint64)
-    _, x, placed = grid.place("BLOCKED", BELOW, np.zeros(5, np.int32), draws, np.array([1]), 64)
+    alive = np.array([True, False])
+    _, x, placed = grid.place("BLOCKED", BELOW, np.zeros(5, np.int32), draws, (0, [0, 0], [1, 2]), alive, 64)
     assert placed.sum() == 2
     assert sorted(x[placed].tolist()) == [0, 2]
 
@@ -165,7 +167,8 @@ def test_both_kernels_give_the_same_bytes(seed: int) -> None:
         grid.neighbours(1, ground.copy, ground.y, ground.x, ground.alive, BELOW, free[:, :4])
         y, x = ground.y.copy(), ground.x.copy()
         cost = grid.walk(1, 0, BELOW, ground.copy, y, x, ground.heading, ground.live, ground.alive, ground.keys)
-        placed = grid.place(1, BELOW, ground.copy, draws, ground.key[ground.alive], 3)
+        others = ground.copy, ground.y, ground.x, ground.alive
+        placed = grid.place(1, BELOW, ground.copy, draws, *others, 3)
         outs.append([free, y, x, cost, *placed])
     for twin, fast in zip(*outs, strict=True):
         assert twin.dtype == fast.dtype
@@ -212,17 +215,21 @@ def test_bad_walks_are_refused_and_nobody_moves(name: str, value: Array, error: 
 
 
 @pytest.mark.parametrize(
-    ("draws", "occupied", "error", "message"),
+    ("draws", "row", "alive", "error", "message"),
     [
-        (np.zeros(2, np.int64), np.zeros(0, np.int64), DTypeError, "draws must be"),
-        (np.zeros(3, np.uint64), np.zeros(0, np.int64), ShapeError, "a draw a newcomer"),
-        (np.zeros(2, np.uint64), np.zeros(1, np.int32), DTypeError, "occupied must be"),
+        (np.zeros(2, np.int64), [0], np.ones(1, np.bool_), DTypeError, "draws must be"),
+        (np.zeros(3, np.uint64), [0], np.ones(1, np.bool_), ShapeError, "a draw a newcomer"),
+        (np.zeros(2, np.uint64), [3], np.ones(1, np.bool_), ShapeError, "must lie in"),
+        (np.zeros(2, np.uint64), [0], np.ones(2, np.bool_), ShapeError, "alive must have shape"),
+        (np.zeros(2, np.uint64), [0], np.ones(1, np.int8), DTypeError, "alive must hold bools"),
     ],
 )
-def test_bad_newcomers_are_refused(draws: Array, occupied: Array, error: type[Exception], message: str) -> None:
+def test_bad_newcomers_are_refused(
+    draws: Array, row: list[int], alive: Array, error: type[Exception], message: str
+) -> None:
     grid = ChannelGrid((3, 3), (Channel("BLOCKED", Static()),), backend="ram")
     with pytest.raises(error, match=message):
-        grid.place("BLOCKED", BELOW, np.zeros(2, np.int32), draws, occupied, 4)
+        grid.place("BLOCKED", BELOW, np.zeros(2, np.int32), draws, ([0], row, [0]), alive, 4)
 
 
 def test_flags_go_into_four_columns_side_by_side() -> None:

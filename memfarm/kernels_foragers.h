@@ -1,0 +1,76 @@
+// A step of foragers over the grids of one world: walk, eat, leave trails, live or die, look around.
+// memfarm/reference_foragers.py is the same in NumPy.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <vector>
+
+#include "kernels_store.h"
+#include "kernels_walkers.h"
+
+namespace memfarm {
+
+constexpr int64_t EAT = 5;  // the action; 1 to 4 are steps
+constexpr int64_t CHOICES = 6;
+constexpr int ADD = 1, MAX = 2;  // how
+
+// The agents of all worlds: where they are, what they do, and who does anything.
+struct Crowd {
+    int64_t count;
+    const int32_t *copy, *y, *x;
+    const int64_t* actions;
+    const bool* live;
+
+    bool eats(int64_t i) const { return live[i] && actions[i] == EAT; }
+};
+
+// Tiles of a grid without a stamp, of those agents that `writes(i)`: sorted, each once.
+template <class Writes>
+std::vector<int64_t> missing_under(const Store& store, const Crowd& crowd, Writes&& writes) {
+    std::vector<int64_t> tiles;
+    for (int64_t i = 0; i < crowd.count; i++) {
+        if (!writes(i)) continue;
+        const int64_t tile = store.tile_of(store.copies == 1 ? 0 : crowd.copy[i], crowd.y[i], crowd.x[i]);
+        if (store.stamps[tile] == 0) tiles.push_back(tile);
+    }
+    sort_unique(tiles);
+    return tiles;
+}
+
+// What those who eat find, up to `bite`, in the order of the batch; eaten: in units of energy, 0 for the others.
+template <class Codec>
+void eat(Store& store, int lane, const Crowd& crowd, double bite, double energy, float* eaten) {
+    Writer<Codec> writer(store);
+    for (int64_t i = 0; i < crowd.count; i++) {
+        if (const int64_t next = i + 2 * CELLS_AHEAD; next < crowd.count && crowd.eats(next))
+            store.ask(lane, crowd.copy[next], crowd.y[next], crowd.x[next]);
+        eaten[i] = crowd.eats(i) ? static_cast<float>(energy * writer.take(lane, crowd.copy[i], crowd.y[i], crowd.x[i], bite))
+                                 : 0.0f;
+    }
+}
+
+// 1 into a lane (how: as in scatter), within what it holds, under those who are `chosen`.
+template <class Codec>
+void leave(Store& store, int lane, const Crowd& crowd, const bool* chosen, int how) {
+    Writer<Codec> writer(store);
+    const double low = store.lanes[lane].low, high = store.lanes[lane].high;
+    for (int64_t i = 0; i < crowd.count; i++) {
+        if (const int64_t next = i + CELLS_AHEAD; next < crowd.count && chosen[next])
+            store.ask(crowd.copy[next], crowd.y[next], crowd.x[next]);
+        if (chosen[i]) writer.combine(lane, crowd.copy[i], crowd.y[i], crowd.x[i], 1.0, how, low, high);
+    }
+}
+
+// Where there is anything in a lane, and who could take it; every `step` bytes of out.
+template <class Codec>
+void any_under(const Store& store, int lane, int64_t count, const int32_t* copy, const int32_t* y, const int32_t* x,
+               const bool* alive, bool* out, int64_t step) {
+    Reader<Codec> reader(store);
+    for (int64_t i = 0; i < count; i++, out += step) {
+        if (const int64_t next = i + CELLS_AHEAD; next < count) store.ask(lane, copy[next], y[next], x[next]);
+        *out = Codec::hand_out(reader.value(lane, copy[i], y[i], x[i])) > 0 && alive[i];
+    }
+}
+
+}  // namespace memfarm
