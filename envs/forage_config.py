@@ -1,10 +1,11 @@
 """What Forage can be told: energy, food and rewards, and their defaults."""
 
-from typing import Annotated, Self
+from collections.abc import Mapping
+from typing import Annotated, Final, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from memfarm.config import AgentsConfig, RewardConfig, SimulationConfig
+from memfarm.config import AgentsConfig, MemmapConfig, RewardConfig, SimulationConfig
 
 _Positive = Annotated[float, Field(gt=0.0, le=1e6)]
 _Weight = Annotated[float, Field(ge=0.0, le=1e6)]
@@ -48,8 +49,25 @@ class ForageReward(RewardConfig):
     goal_reward: _Weight = 0.5
 
 
+_STORED: Final = {"temporal": "float16"}
+
+
 class ForageConfig(SimulationConfig):
-    """The configuration of Forage; the sections that it does not name are `SimulationConfig`'s."""
+    """The configuration of Forage; the sections that it does not name are `SimulationConfig`'s.
+
+    memmap: where it says no dtype, the fields (TRAILS, DAMAGE_HEAT, ALLY_SIGNAL) are float16: half the memory, and less
+        of it to wait for, at a resolution of 1/2048 of each value.
+    """
 
     agents: ForageAgents = ForageAgents()
     reward: ForageReward = ForageReward()
+    memmap: MemmapConfig = MemmapConfig(dtype=_STORED)
+
+    @field_validator("memmap", mode="before")
+    @classmethod
+    def _narrow_fields(cls, memmap: object) -> object:
+        if isinstance(memmap, MemmapConfig) and "dtype" not in memmap.model_fields_set:
+            return memmap.model_copy(update={"dtype": _STORED})
+        if isinstance(memmap, Mapping) and "dtype" not in memmap:
+            return {**memmap, "dtype": _STORED}
+        return memmap

@@ -251,7 +251,7 @@ def test_hot_paths_run_by_the_ids_of_their_rows(tmp_path: Path) -> None:
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=280,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     names = {found["name"] for found in json.loads(report.read_text())["benchmarks"]}

@@ -40,7 +40,7 @@ def run(*arguments: str, scratch: Path) -> "subprocess.CompletedProcess[str]":
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=280,
     )
 
 

@@ -74,6 +74,24 @@ def test_an_episode_is_the_same_on_disk_and_in_memory() -> None:
     assert episode({**SETTINGS, "memmap": {**SETTINGS["memmap"], **memmap}}) == episode(SETTINGS)
 
 
+@pytest.mark.parametrize(
+    ("memmap", "expected"),
+    [
+        (None, ["float32", "uint8", "float16"]),
+        ({"use_for_resources": False}, ["float32", "uint8", "float16"]),
+        ({"dtype": "float32"}, ["float32", "uint8", "float32"]),
+        ({"dtype": {"resources": "float64"}}, ["float64", "uint8", "float32"]),
+        (MemmapConfig(use_for_temporal=False), ["float32", "uint8", "float16"]),
+        (MemmapConfig(dtype="float64"), ["float64", "uint8", "float64"]),
+    ],
+)
+def test_forages_fields_are_float16_unless_a_dtype_is_said(memmap: Any, expected: list[str]) -> None:
+    env = gym.make_vec("memfarm/Forage-v0", num_envs=1, config=None if memmap is None else {"memmap": memmap})
+    grids = env.unwrapped.world.grids  # type: ignore[attr-defined]
+    assert [grids[group].dtype for group in ("resources", "environmental", "temporal")] == expected
+    env.close()
+
+
 @pytest.mark.parametrize("source", ["dict", "object", "whole dict", "yaml", "yml", "json"])
 def test_gymnasiums_specs_stay_json(tmp_path: Path, source: str) -> None:
     config = sources(tmp_path)[source]

@@ -203,6 +203,7 @@ def episode(**arguments: Any) -> NDArray[np.float32]:
         shape=(8, 8),
         channels=("TRAILS", "DAMAGE_HEAT", "RESOURCES"),
         start_energy=0.02,
+        config={"memmap": {"dtype": "float32"}},  # what a sparse channel shows is not rounded
         **arguments,
     )
     rng = np.random.default_rng(3)

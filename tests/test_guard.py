@@ -201,12 +201,12 @@ def test_a_reader_waits_for_the_end_of_a_step(world: World, reader: World) -> No
         with world.writing():
             world.scatter("TRAILS", 0, 1, 1, 0.5)
             inside.set()
-            go.wait(10)
+            go.wait(60)
             world.scatter("TRAILS", 0, 1, 1, 1.0)
 
     writer = threading.Thread(target=step)
     writer.start()
-    inside.wait(10)
+    assert inside.wait(60)
     threading.Timer(0.05, go.set).start()
     assert reader.gather("TRAILS", 0, 1, 1) == 1.0
     writer.join()

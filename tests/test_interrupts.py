@@ -252,13 +252,14 @@ if way == "fork":
     if os.fork() == 0:
         sys.exit(0)  # the child's own exit touches nothing
     os.wait()
-print("ready", flush=True)
 y, x = np.divmod(np.arange(4096), 64)
 while True:
     with world.writing():
         world.scatter("TRAILS", 0, y, x, np.ones(4096))
         world.scatter("RESOURCES", 0, y, x, np.full(4096, world.tick % 2))
         world.advance()
+    if world.tick == 1:
+        print("ready", flush=True)
     if way == "fork" and world.tick > 20:
         break
 """

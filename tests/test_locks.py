@@ -39,9 +39,11 @@ time.sleep(600)
 def holder(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
     """A process that writes the world `tmp_path / "w"`."""
     child = start(tmp_path, "alone")
-    assert line(child) == "held"
-    yield child
-    end(child)
+    try:
+        assert line(child) == "held"
+        yield child
+    finally:
+        end(child)
 
 
 def start(tmp_path: Path, kind: str) -> subprocess.Popen[str]:

@@ -49,7 +49,7 @@ def test_a_reader_gets_a_snapshot_at_the_writers_next_step(world: World, reader:
     over = threading.Event()
     thread = stepping(world, over)
     try:
-        reader.request_snapshot(tmp_path / "s", timeout=30)
+        reader.request_snapshot(tmp_path / "s", timeout=120)
     finally:
         over.set()
         thread.join()
@@ -65,7 +65,7 @@ def test_several_readers_who_ask_at_once_are_all_answered(world: World, tmp_path
     thread = stepping(world, over)
     readers = [World.open(tmp_path / "w") for _ in range(4)]
     askers = [
-        threading.Thread(target=reader.request_snapshot, args=(tmp_path / f"s{n}", 30))
+        threading.Thread(target=reader.request_snapshot, args=(tmp_path / f"s{n}", 120))
         for n, reader in enumerate(readers)
     ]
     for asker in askers:
@@ -99,7 +99,7 @@ def test_what_the_writer_cannot_do_comes_back_to_the_reader_and_the_run_goes_on(
     thread = stepping(world, over)
     try:
         with pytest.raises(StorageError, match="could not take"):
-            reader.request_snapshot(tmp_path / "file" / "s", timeout=30)
+            reader.request_snapshot(tmp_path / "file" / "s", timeout=120)
     finally:
         over.set()
         thread.join()
@@ -139,9 +139,13 @@ def test_a_request_without_a_writer_fails_at_once(world: World, reader: World, t
 
 
 def test_a_request_whose_writer_leaves_fails_before_its_time(world: World, reader: World, tmp_path: Path) -> None:
-    threading.Timer(0.1, world.close).start()
-    with pytest.raises(StorageError, match="has none"):
-        reader.request_snapshot(tmp_path / "s", timeout=600)
+    leaves = threading.Timer(0.1, world.close)
+    leaves.start()
+    try:
+        with pytest.raises(StorageError, match="has none"):
+            reader.request_snapshot(tmp_path / "s", timeout=600)
+    finally:
+        leaves.join()
     assert requests.leftovers(tmp_path / "w") == []
 
 

@@ -187,8 +187,8 @@ def test_a_worker_that_ends_is_named_with_its_status() -> None:
 
 
 def test_a_worker_that_takes_too_long_is_named() -> None:
-    env = sharded(sleepy, 2, timeout=0.5)
-    with pytest.raises(WorkerError, match=r"shard 1 of 2 must answer within timeout=0.5 s"):
+    env = sharded(sleepy, 2, timeout=3)  # shard 0 answers in time on a busy machine too
+    with pytest.raises(WorkerError, match=r"shard 1 of 2 must answer within timeout=3.0 s"):
         env.reset(seed=0)
     assert alive((*env.worker_pids, env.keeper_pid)) == []
 

@@ -128,10 +128,11 @@ def living(tmp_path: Path) -> Iterator["subprocess.Popen[str]"]:
     """A process that holds a world and lives."""
     with start(tmp_path, "alive") as child:
         assert child.stdout is not None
-        assert child.stdout.readline() == "ready\n"
-        yield child
-        child.kill()
-        child.communicate()
+        try:
+            assert child.stdout.readline() == "ready\n"
+            yield child
+        finally:
+            child.kill()
 
 
 def test_the_living_are_left_alone(tmp_path: Path, living: "subprocess.Popen[str]") -> None:

@@ -191,6 +191,7 @@ def twice_as_slow(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(World, "windows", windows)
 
 
+@pytest.mark.timeout(900)  # a busy machine takes all three turns, each of them slowly
 def test_a_planted_slowdown_of_two_fails_every_structure(validate: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     twice_as_slow(monkeypatch)
     missing = {f"time: {structure.name}" for structure in STRUCTURES}

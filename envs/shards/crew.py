@@ -19,7 +19,8 @@ from memfarm.envs.shards.memory import new_memory
 from memfarm.errors import WorkerError
 
 _SERIAL: Final = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-_NEWS: Final = 1.0  # seconds that the keeper has to say how a worker ended
+_NEWS: Final = 30.0  # seconds that the keeper has to say how a worker ended, on a machine that runs out of memory too
+_LAST: Final = 1.0  # seconds that a killed keeper's workers have to end
 
 
 class WorkerTraceback(Exception):
@@ -66,7 +67,7 @@ class _Handles:
 
 def _wait_for_end(line: socket.socket) -> None:
     """Wait until nobody holds the other end: a killed keeper's workers are killed by the system, a moment later."""
-    line.settimeout(_NEWS)
+    line.settimeout(_LAST)
     with contextlib.suppress(OSError):
         while line.recv(1 << 16):
             pass

@@ -70,7 +70,7 @@ def ray_folder(ray_home: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path
         (folder / "ray").mkdir()
         monkeypatch.setenv("RAY_TMPDIR", name)
         yield folder
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 120
         while (left := _living(name)) and time.monotonic() < deadline:
             time.sleep(0.2)
         for process in left:

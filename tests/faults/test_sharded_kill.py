@@ -107,11 +107,11 @@ class Run:
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
-    for _ in range(1500):
+    for _ in range(6000):  # looks and pauses, not seconds: a machine that stands still is no failure
         if condition():
             return
         time.sleep(0.02)
-    pytest.fail("it did not come to that within 30 seconds")
+    pytest.fail("it did not come to that within 120 seconds")
 
 
 def kill(pid: int, number: int = signal.SIGKILL) -> None:
@@ -210,6 +210,18 @@ def test_a_killed_worker_is_named_though_another_never_answers(start: Callable[.
     run.assert_nothing_is_left()
 
 
+def test_a_killed_worker_is_named_though_its_keeper_stands_still(start: Callable[..., Run]) -> None:
+    run = start("forkserver")
+    keeper, workers = run.pids()
+    os.kill(keeper, signal.SIGSTOP)
+    kill(workers[1])
+    time.sleep(2)
+    os.kill(keeper, signal.SIGCONT)
+    said, _ = run.parent.communicate(timeout=60)
+    assert said.startswith("shard 1 of 3 was killed by SIGKILL"), said
+    run.assert_nothing_is_left()
+
+
 def test_a_killed_keeper_takes_a_worker_along_that_never_answers(start: Callable[..., Run]) -> None:
     endless = "import signal\n\ndef spin(*_):\n    while True:\n        pass\n"
     spins = PARENT.replace("    return forage", "    signal.signal(signal.SIGUSR1, spin)\n    return forage", 1)
@@ -223,10 +235,11 @@ def test_a_killed_keeper_takes_a_worker_along_that_never_answers(start: Callable
 
 
 def test_workers_end_with_a_parent_whose_own_fork_holds_its_sockets(start: Callable[..., Run]) -> None:
-    forks = PARENT.replace("    kept = [", "    if os.fork() == 0:\n        time.sleep(3600)\n    kept = [", 1)
-    run = start("forkserver", "import os, time\n" + forks)
+    fork = "    if os.fork() == 0:\n        print('forked', flush=True)\n        time.sleep(3600)\n"
+    run = start("forkserver", "import os, time\n" + PARENT.replace("    kept = [", fork + "    kept = [", 1))
     pids = run.pids()
-    time.sleep(0.2)
+    assert run.parent.stdout is not None
+    assert run.parent.stdout.readline() == "forked\n"
     kill(run.parent.pid)
     wait_until(lambda: not any(running(pid) for pid in (pids[0], *pids[1])))
     assert len(run.alive()) == 1  # the fork

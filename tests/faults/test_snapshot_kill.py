@@ -58,17 +58,16 @@ for number in range(10_000):
 def killed(program: str, folder: Path, within: float, chance: random.Random) -> int:
     """Kill the program `within` seconds of a random one of its first snapshots; how many it has said it took."""
     command = [sys.executable, "-c", program, str(folder)]
-    child = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE, text=True)
-    if child.stdout is None:
-        pytest.fail("a child without an output")
-    if child.stdout.readline() != "made\n":
-        pytest.fail(f"the child ended with {child.wait()}")
-    said = [child.stdout.readline() for _ in range(chance.randrange(3))]  # however slow the machine is
-    time.sleep(chance.uniform(0, within))
-    child.kill()
-    said += child.stdout.read().split()
-    child.wait()
-    child.stdout.close()
+    environ = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        try:
+            assert child.stdout.readline() == "made\n"
+            said = [child.stdout.readline() for _ in range(chance.randrange(3))]  # however slow the machine is
+            time.sleep(chance.uniform(0, within))
+        finally:
+            child.kill()
+        said += child.stdout.read().split()
     return len(said)
 
 
