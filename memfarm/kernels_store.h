@@ -412,6 +412,29 @@ class Writer {
             rebase(index, copy, y >> store_->bits, x >> store_->bits);
     }
 
+    // Whether a cell whose bytes are all 0 reads 0 in every lane, at the age of `maps`, and is written as 0 again.
+    bool stays_empty(const Map<Real>* maps) const {
+        const typename Codec::Cell none{};
+        for (size_t l = 0; l < store_->lanes.size(); l++) {
+            const Lane& lane = store_->lanes[l];
+            if (lane.source) return false;
+            typename Codec::Cell again{};
+            const Real s = Codec::load(reinterpret_cast<const uint8_t*>(&none), maps[l]);
+            Codec::store(reinterpret_cast<uint8_t*>(&again), now_[l].encode(maps[l].decode(s)), lane);
+            if (std::memcmp(&again, &none, sizeof none) != 0) return false;
+        }
+        return true;
+    }
+
+    static bool is_empty(const uint8_t* cell, int64_t bytes) {
+        uint64_t any = 0, word = 0;
+        for (int64_t at = 0; at < bytes; at += 8, word = 0) {
+            std::memcpy(&word, cell + at, bytes < 8 ? (bytes < 4 ? (bytes < 2 ? 1 : 2) : 4) : 8);
+            any |= word;
+        }
+        return any == 0;
+    }
+
     // Reads the whole tile, writes it again at the current tick, and stamps it.
     void rebase(int64_t index, int64_t copy, int64_t ty, int64_t tx) {
         const int64_t y0 = ty << store_->bits, x0 = tx << store_->bits;
@@ -426,25 +449,25 @@ class Writer {
         uint8_t* const fresh = tile.live && whole ? data : cleared_.data();
         const bool alike = !tile.live && std::all_of(store_->lanes.begin(), store_->lanes.end(),
                                                      [](const Lane& lane) { return lane.source == nullptr; });
-        for (int l = 0; l < lanes; l++) {  // each lane reads only itself and capacities, which are static
-            const Lane& lane = store_->lanes[l];
-            const Map<Real>& m = now_[l];
-            const int64_t at = l * static_cast<int64_t>(sizeof(typename Codec::Cell));
-            if (alike) {
-                Codec::store(fresh + at, m.encode(tile.maps[l].decode(reader_.fill(l))), lane);
-                continue;
-            }
-            for (int64_t y = 0; y < rows; y++)
-                for (int64_t x = 0; x < columns; x++) {
-                    const int64_t offset = ((y << store_->bits) + x) * cell_bytes + at;
+        const bool empty_stays = tile.live && stays_empty(tile.maps);
+        for (int64_t y = 0; y < (alike ? 0 : rows); y++)
+            for (int64_t x = 0; x < columns; x++) {
+                const int64_t offset = ((y << store_->bits) + x) * cell_bytes;
+                if (empty_stays && is_empty(data + offset, cell_bytes)) continue;  // there is 0 in `fresh` already
+                for (int l = 0; l < lanes; l++) {  // each lane reads only itself and capacities, which are static
+                    const Lane& lane = store_->lanes[l];
+                    const int64_t at = offset + l * static_cast<int64_t>(sizeof(typename Codec::Cell));
                     const Real k = lane.source ? reader_.capacity(l, copy, y0 + y, x0 + x) : Real(0);
-                    Real s = tile.live ? Codec::load(data + offset, tile.maps[l]) : reader_.fill(l);
-                    s = lane.source ? m.encode_towards(tile.maps[l].decode_towards(s, k), k)
-                                    : m.encode(tile.maps[l].decode(s));
-                    Codec::store(fresh + offset, s, lane);
+                    Real s = tile.live ? Codec::load(data + at, tile.maps[l]) : reader_.fill(l);
+                    s = lane.source ? now_[l].encode_towards(tile.maps[l].decode_towards(s, k), k)
+                                    : now_[l].encode(tile.maps[l].decode(s));
+                    Codec::store(fresh + at, s, lane);
                 }
-        }
+            }
         if (alike) {  // one cell, repeated
+            for (int l = 0; l < lanes; l++)
+                Codec::store(fresh + l * static_cast<int64_t>(sizeof(typename Codec::Cell)),
+                             now_[l].encode(tile.maps[l].decode(reader_.fill(l))), store_->lanes[l]);
             for (int64_t x = 1; x < columns; x++) std::memcpy(fresh + x * cell_bytes, fresh, static_cast<size_t>(cell_bytes));
             for (int64_t y = 1; y < rows; y++)
                 std::memcpy(fresh + (y << store_->bits) * cell_bytes, fresh, static_cast<size_t>(columns * cell_bytes));
