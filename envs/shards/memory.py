@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 from memfarm.errors import StorageError
 from memfarm.files import open_scratch
+from memfarm.large_pages import SIZE as LARGE
+from memfarm.large_pages import Memory, array_at, collapse, map_shared, remove
 
 PAGE: Final = mmap.ALLOCATIONGRANULARITY
 
@@ -47,14 +49,14 @@ class Extents:
 
     def __init__(self, fd: int) -> None:
         self._fd: Final = fd
-        self._maps: dict[int, mmap.mmap] = {}
+        self._maps: dict[int, Memory] = {}
 
     def bytes_at(self, extent: int, length: int, offset: int, size: int) -> NDArray[np.uint8]:
         """The `size` bytes at `offset` of the memory, uint8 `(size,)`; they lie in the extent told; a view."""
         mapped = self._maps.get(extent)
         if mapped is None:
-            mapped = self._maps[extent] = mmap.mmap(self._fd, length, offset=extent)
-        return np.ndarray((size,), np.uint8, mapped, offset - extent)
+            mapped = self._maps[extent] = map_shared(self._fd, length, extent)
+        return array_at(mapped, offset - extent, size)
 
 
 class Pages:
@@ -66,8 +68,9 @@ class Pages:
     def __init__(self, fd: int, size: int, grown: list[int]) -> None:
         self._fd: Final = fd
         self._size: Final = round_up(size)
+        self._step: Final = self._size if size < LARGE else -(-size // LARGE) * LARGE
         self._grown: Final = grown
-        self._extents: list[tuple[int, mmap.mmap]] = []
+        self._extents: list[tuple[int, Memory]] = []
         self._free: list[tuple[int, int]] = []  # (extent's number, offset in the memory)
 
     def take(self) -> tuple[NDArray[np.uint8], tuple[int, int, int], Callable[[], None]]:
@@ -77,23 +80,23 @@ class Pages:
         number, offset = self._free.pop()
         extent, mapped = self._extents[number]
         reserve(self._fd, offset, self._size)
-        array: NDArray[np.uint8] = np.ndarray((self._size,), np.uint8, mapped, offset - extent)
+        collapse(mapped, offset - extent, self._size)
+        array = array_at(mapped, offset - extent, self._size)
 
         def give_back() -> None:
-            if hasattr(mmap, "MADV_REMOVE"):
-                mapped.madvise(mmap.MADV_REMOVE, offset - extent, self._size)
+            remove(mapped, offset - extent, self._size)
             self._free.append((number, offset))
 
         return array, (extent, len(mapped), offset), give_back
 
     def _extend(self) -> None:
         pieces = 1 << len(self._extents)
-        extent, length = self._grown[0], pieces * self._size
+        extent, length = -(-self._grown[0] // LARGE) * LARGE, pieces * self._step
         os.ftruncate(self._fd, extent + length)  # addresses only: a piece's memory is reserved when it is taken
-        self._extents.append((extent, mmap.mmap(self._fd, length, offset=extent)))
-        self._grown[0] += length
+        self._extents.append((extent, map_shared(self._fd, length, extent)))
+        self._grown[0] = extent + length
         number = len(self._extents) - 1
-        self._free += [(number, extent + piece * self._size) for piece in reversed(range(pieces))]
+        self._free += [(number, extent + piece * self._step) for piece in reversed(range(pieces))]
 
 
 def whole(fd: int, size: int) -> NDArray[Any]:
