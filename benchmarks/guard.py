@@ -29,8 +29,9 @@ KERNELS: Final = {
     "gather": "memfarm::gather(",
     "scatter": "memfarm::scatter(",
     "take": "memfarm::take(",
-    "neighbours": "memfarm::neighbours(",
-    "walk": "memfarm::walk_on(",
+    "forage_walk": "memfarm::forage_walk(",
+    "forage_eat": "memfarm::forage_eat(",
+    "forage_look": "memfarm::forage_look(",
 }
 _LINE: Final = re.compile(r"^\s*([\d,]+) \([^)]*\)\s+(\S.*)$")
 
@@ -94,7 +95,7 @@ def _compare(counts: dict[str, float], baseline: dict[str, float]) -> list[str]:
     slower = []
     for kernel, now in counts.items():
         ratio = now / baseline[kernel]
-        print(f"{kernel:>10}  {figure(now):>8}  baseline {figure(baseline[kernel]):>8}  {ratio:.3f}x")
+        print(f"{kernel:>11}  {figure(now):>8}  baseline {figure(baseline[kernel]):>8}  {ratio:.3f}x")
         if ratio > MOST:
             slower.append(kernel)
     return slower

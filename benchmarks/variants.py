@@ -25,7 +25,7 @@ TESTS: Final = tuple(
     f"tests/test_{name}.py"
     for name in (
         "kernels_twins", "kernels_common_windows", "kernels_narrow_windows", "reference_windows", "reference_eager",
-        "grid_stateful", "grid", "walkers",
+        "grid_stateful", "grid", "walkers", "foragers",
     )
 )  # fmt: skip
 

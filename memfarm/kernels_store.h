@@ -450,24 +450,26 @@ class Writer {
         const bool alike = !tile.live && std::all_of(store_->lanes.begin(), store_->lanes.end(),
                                                      [](const Lane& lane) { return lane.source == nullptr; });
         const bool empty_stays = tile.live && stays_empty(tile.maps);
-        for (int64_t y = 0; y < (alike ? 0 : rows); y++)
-            for (int64_t x = 0; x < columns; x++) {
-                const int64_t offset = ((y << store_->bits) + x) * cell_bytes;
-                if (empty_stays && is_empty(data + offset, cell_bytes)) continue;  // there is 0 in `fresh` already
-                for (int l = 0; l < lanes; l++) {  // each lane reads only itself and capacities, which are static
-                    const Lane& lane = store_->lanes[l];
-                    const int64_t at = offset + l * static_cast<int64_t>(sizeof(typename Codec::Cell));
-                    const Real k = lane.source ? reader_.capacity(l, copy, y0 + y, x0 + x) : Real(0);
-                    Real s = tile.live ? Codec::load(data + at, tile.maps[l]) : reader_.fill(l);
-                    s = lane.source ? now_[l].encode_towards(tile.maps[l].decode_towards(s, k), k)
-                                    : now_[l].encode(tile.maps[l].decode(s));
-                    Codec::store(fresh + at, s, lane);
-                }
+        for (int l = 0; l < lanes; l++) {  // each lane reads only itself and capacities, which are static
+            const Lane& lane = store_->lanes[l];
+            const Map<Real>& m = now_[l];
+            const int64_t at = l * static_cast<int64_t>(sizeof(typename Codec::Cell));
+            if (alike) {
+                Codec::store(fresh + at, m.encode(tile.maps[l].decode(reader_.fill(l))), lane);
+                continue;
             }
+            for (int64_t y = 0; y < rows; y++)
+                for (int64_t x = 0; x < columns; x++) {
+                    const int64_t cell = ((y << store_->bits) + x) * cell_bytes, offset = cell + at;
+                    if (empty_stays && is_empty(data + cell, cell_bytes)) continue;  // there is 0 in `fresh` already
+                    const Real k = lane.source ? reader_.capacity(l, copy, y0 + y, x0 + x) : Real(0);
+                    Real s = tile.live ? Codec::load(data + offset, tile.maps[l]) : reader_.fill(l);
+                    s = lane.source ? m.encode_towards(tile.maps[l].decode_towards(s, k), k)
+                                    : m.encode(tile.maps[l].decode(s));
+                    Codec::store(fresh + offset, s, lane);
+                }
+        }
         if (alike) {  // one cell, repeated
-            for (int l = 0; l < lanes; l++)
-                Codec::store(fresh + l * static_cast<int64_t>(sizeof(typename Codec::Cell)),
-                             now_[l].encode(tile.maps[l].decode(reader_.fill(l))), store_->lanes[l]);
             for (int64_t x = 1; x < columns; x++) std::memcpy(fresh + x * cell_bytes, fresh, static_cast<size_t>(cell_bytes));
             for (int64_t y = 1; y < rows; y++)
                 std::memcpy(fresh + (y << store_->bits) * cell_bytes, fresh, static_cast<size_t>(columns * cell_bytes));

@@ -152,25 +152,36 @@ class WindowCutter:
     ) -> Request:
         """The arguments of a call, as its kernel takes them; arrays are copied where they need to be converted."""
         self._check_open()
-        copy, y, x = arrays.cells(copy, y, x, copies=self._copies, shape=self._shape)
+        here = copy, y, x = arrays.cells(copy, y, x, copies=self._copies, shape=self._shape)
         count = len(copy)
+        known: dict[int, NDArray[np.float32]] = {}  # by identity: agents' health is a centre here and a point there
         centre_columns = [
-            (self._column(name), arrays.numbers(name, values, (count,), np.float32))
-            for name, values in (centres or {}).items()
+            (self._column(name), _numbers(name, values, (count,), known)) for name, values in (centres or {}).items()
         ]
         points, layers = points or {}, layers or {}
         if not layers.keys() <= points.keys():
             raise ChannelError(f"layers are of points, got layers of {sorted(layers)} and points of {sorted(points)}")
-        columns = [self._point_column(name, parts, layers.get(name), count) for name, parts in points.items()]
+        columns = [self._point_column(name, parts, layers.get(name), here, known) for name, parts in points.items()]
         columns += [self._event_column(name, sparse) for name, sparse in self._events.items()]
         return Request(copy, y, x, centre_columns, columns)
 
-    def _point_column(self, name: str, parts: Points, layer: ArrayLike | None, count: int) -> PointColumn:
+    def _point_column(
+        self,
+        name: str,
+        parts: Points,
+        layer: ArrayLike | None,
+        here: arrays.Cells,
+        known: dict[int, NDArray[np.float32]],
+    ) -> PointColumn:
         if len(parts) != 4:
             raise ShapeError(f"points of {name} must be (copy, y, x, values), got {len(parts)} parts")
-        copies = self._copies if layer is None else layout.MOST_COPIES
-        copy, y, x = arrays.cells(*parts[:3], copies=copies, shape=self._shape)
-        values = arrays.numbers(name, parts[3], copy.shape, np.float32)
+        if layer is None and all(part is axis for part, axis in zip(parts, here, strict=False)):
+            copy, y, x = here  # the agents themselves
+        else:
+            copies = self._copies if layer is None else layout.MOST_COPIES
+            copy, y, x = arrays.cells(*parts[:3], copies=copies, shape=self._shape)
+        values = _numbers(name, parts[3], copy.shape, known)
+        count = len(here[0])
         seen = None if layer is None else _layers(layer, count)
         if seen is not None and len(seen) != count:
             raise ShapeError(f"the layers of {name} must be one a window, ({count},), got ({len(seen)},)")
@@ -187,6 +198,16 @@ class WindowCutter:
             known = ", ".join(self._seen) or "channels that come from agents"
             raise ChannelError(f"centres and points are for {known}, got {name!r}")
         return self._index[name]
+
+
+def _numbers(
+    name: str, values: ArrayLike, shape: tuple[int, ...], known: dict[int, NDArray[np.float32]]
+) -> NDArray[np.float32]:
+    """`arrays.numbers`, once for each array that is handed in twice."""
+    found = known.get(id(values))
+    if found is None or found.shape != shape:
+        found = known[id(values)] = arrays.numbers(name, values, shape, np.float32)
+    return found
 
 
 def _layers(layer: ArrayLike, count: int) -> Int32s:
