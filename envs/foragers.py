@@ -58,6 +58,7 @@ class Foragers:
         self._spent = np.zeros(count, np.float32)
         self._to_y = np.zeros(count, np.int32)
         self._to_x = np.zeros(count, np.int32)
+        self._here: arrays.Cells = (self._to_y, self._to_y, self._to_x)  # where they came to, with their worlds
         self._sites: Sites | None = None
 
     def _at(self, world: World) -> Sites:
@@ -105,7 +106,7 @@ class Foragers:
             self._spent,
         )
         agents.y[...], agents.x[...] = self._to_y, self._to_x
-        here = copy, self._to_y, self._to_x
+        here = self._here = copy, self._to_y, self._to_x
         at.food.reserve_tiles(food_tiles, lambda: _where(here, live & (actions == EAT)))
         if at.fields is not None:
             at.fields.reserve_tiles(field_tiles, lambda: _where(here, live))
@@ -120,11 +121,11 @@ class Foragers:
     def settle(
         self, world: World, agents: Agents, live: Flags, energy: NDArray[np.float32], weights: ForageReward
     ) -> tuple[NDArray[np.float32], Flags]:
-        """Add what was noted to `energy`, in place, and to its share `agents.hp`; DAMAGE_HEAT where they die.
+        """Add what `act` noted to `energy`, in place, and to its share `agents.hp`; DAMAGE_HEAT where they die.
 
         Rewards float32 `(N,)`, and who died.
         """
-        at, here = self._at(world), _cells(world, agents)
+        at, here = self._at(world), self._here
         if at.fields is not None:  # what was reserved; an epoch may have begun since
             at.fields.reserve_tiles(NO_TILES, lambda: _where(here, live))
         rewards, died, deaths = forage_settle(

@@ -162,7 +162,7 @@ class ChannelGrid(Held, Areas):
         self.tick = tick
 
     def stand_at(self, tick: int) -> None:
-        """Read at `tick`, which whoever writes the grid has reached; a world's guard calls this."""
+        """Be at `tick`, which `later` has said, or whoever writes the grid has reached: for the world it is part of."""
         if self._kernel is not None:
             self._kernel.set_tick(tick)
             self.tick = tick

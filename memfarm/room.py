@@ -75,9 +75,11 @@ class Room:
 
         where: called for the cells if anybody wants to be told of them.
         """
-        for told in self._told():
-            told.before_cells(where())
-        self.for_tiles(tiles)
+        if self.copying is not None or self._watching:
+            for told in self._told():
+                told.before_cells(where())
+        if tiles.size:
+            self.for_tiles(tiles)
 
     def for_windows(self, kernel: Grid, where: Cells, radius: int, seen: NDArray[np.bool_] | None = None) -> None:
         """Reserve for the tiles that windows around the cells write; seen: bool `(N, S, S)`, None: all their cells."""

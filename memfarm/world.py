@@ -331,12 +331,12 @@ class World(Kept):
         self.check_open()
         self._check_writable("a tick")
         grids = (self.resources.grid, self.temporal.grid)
-        tick = max(grid.later(ticks) for grid in grids)  # refused before the first one moves
+        later = [grid.later(ticks) for grid in grids]  # refused before the first one moves
         with self._guard.writing():
-            for grid in grids:
-                grid.advance(ticks)
+            for grid, tick in zip(grids, later, strict=True):
+                grid.stand_at(tick)
             self.sparse.advance(ticks)
-            self._guard.tick = tick
+            self._guard.tick = max(later)
 
     def reset(self, copies: ArrayLike | None = None) -> None:
         """Empty fields and refill resources of `copies` (indices or bool mask; None: all); the ground stays.
