@@ -62,6 +62,14 @@ def test_the_system_and_the_user_may_say_where_workers_run() -> None:
     env.close()
 
 
+@pytest.mark.skipif(not hasattr(os, "SCHED_BATCH"), reason="Linux's")
+def test_a_worker_does_not_push_its_parent_off_the_processor() -> None:
+    env = sharded(maker(), 2)
+    assert [os.sched_getscheduler(pid) for pid in env.worker_pids] == [os.SCHED_BATCH] * 2
+    assert os.sched_getscheduler(0) != os.SCHED_BATCH
+    env.close()
+
+
 def test_closed_or_dropped_it_leaves_no_process_and_no_descriptor() -> None:
     def descriptors() -> int:
         gc.collect()

@@ -1,5 +1,6 @@
 """A shard's worker process: it builds its environment and steps it when it is told to, in the shared memory."""
 
+import contextlib
 import os
 import pickle
 import signal
@@ -54,6 +55,7 @@ class Facts:
 def work(line_fd: int, board_fd: int, slots_fd: int) -> None:
     """Serve the parent at the other end of the line until it hangs up."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt is the parent's to answer
+    _let_the_parent_finish()
     with socket.socket(fileno=line_fd) as line:
         worker = Worker(line, board_fd, slots_fd)
         try:
@@ -62,6 +64,13 @@ def work(line_fd: int, board_fd: int, slots_fd: int) -> None:
             pass
         finally:
             worker.close()
+
+
+def _let_the_parent_finish() -> None:
+    """Do not push the parent off its processor when it wakes us: it has other workers to wake."""
+    if hasattr(os, "SCHED_BATCH"):
+        with contextlib.suppress(OSError):
+            os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
 
 class Worker:
