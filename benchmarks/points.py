@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 
 from benchmarks import dense
-from benchmarks.crop import fill
+from benchmarks.crop import STORED, fill
 from benchmarks.rows import Row
 from benchmarks.sizes import Sizes
 from benchmarks.timing import in_turns
@@ -32,7 +32,7 @@ class Points:
 
     def __init__(self, side: int, agents: int) -> None:
         rng = np.random.default_rng(0)
-        self.world: Final = World((side, side), seed=0)
+        self.world: Final = World((side, side), seed=0, memmap=STORED)
         fill(self.world, rng)
         self.world.advance(_TICKS)
         where = [np.divmod(rng.choice(side**2, agents, replace=False), side) for _ in range(_CROWDS)]
