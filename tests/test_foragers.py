@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from crowds import Crowd
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -27,7 +28,7 @@ class Scene:
     def __init__(self, seed: int) -> None:
         rng = np.random.default_rng(seed)
         self.rng = rng
-        self.shape = height, width = int(rng.integers(1, 40)), int(rng.integers(1, 40))
+        self.shape = int(rng.integers(1, 40)), int(rng.integers(1, 40))
         self.copies = int(rng.integers(1, 4))
         self.boundary: layout.Boundary = "wrap" if rng.random() < 0.5 else "wall"
         kinds = ("float32", "float16", "float64")
@@ -55,19 +56,11 @@ class Scene:
                 where = (rng.integers(0, n, 20) for n in (self.copies, *self.shape))
                 grid.scatter(name, *where, rng.random(20))
             grid.advance(int(rng.integers(0, 300)))
-        cells = self.copies * height * width
-        count = int(rng.integers(0, min(cells, 60) + 1))
-        rows, x = np.divmod(rng.permutation(cells)[:count], width)
-        copy, y = np.divmod(rows, height)
-        self.copy, self.y, self.x = (axis.astype(np.int32) for axis in (copy, y, x))
-        self.alive = rng.random(count) < 0.8
-        if count and rng.random() < 0.5:  # the dead lie anywhere, also where somebody stands
-            dead = np.flatnonzero(~self.alive)
-            self.y[dead], self.x[dead] = self.y[0], self.x[0]
-        self.live = self.alive & (rng.random(count) < 0.9)
-        self.actions = rng.integers(0, 6, count)
-        self.keys = rng.integers(0, 2**64, self.copies, dtype=np.uint64)
-        self.energy = (rng.random(count) * rng.choice([0.02, 1.0])).astype(np.float32)
+        crowd = Crowd(rng, self.copies, self.shape)
+        self.copy, self.y, self.x = crowd.copy, crowd.y, crowd.x
+        self.alive, self.live, self.keys = crowd.alive, crowd.live, crowd.keys
+        self.actions = rng.integers(0, 6, len(crowd.y))
+        self.energy = (rng.random(len(crowd.y)) * rng.choice([0.02, 1.0])).astype(np.float32)
 
     def kernels(self, module: ModuleType) -> tuple[list[Any], list[Array]]:
         """Grids of one of the two kernels over copies of the bytes, and these."""

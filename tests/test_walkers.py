@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from crowds import Crowd
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -43,19 +44,10 @@ class Ground:
                 self.grid.write("PRICE", self.price[copy], 0, 0, copy)
             else:
                 self.blocked[copy], self.price[copy] = False, 0.25
-        cells = self.copies * height * width
-        count = int(rng.integers(0, min(cells, 60) + 1))
-        self.key = rng.permutation(cells)[:count]
-        rows, x = np.divmod(self.key, width)
-        copy, y = np.divmod(rows, height)
-        self.copy, self.y, self.x = (axis.astype(np.int32) for axis in (copy, y, x))
-        self.alive = rng.random(count) < 0.8
-        if count and rng.random() < 0.5:  # the dead lie anywhere, also where somebody stands
-            dead = np.flatnonzero(~self.alive)
-            self.y[dead], self.x[dead] = self.y[0], self.x[0]
-        self.live = self.alive & (rng.random(count) < 0.9)
-        self.heading = rng.integers(0, 6, count)
-        self.keys = rng.integers(0, 2**64, self.copies, dtype=np.uint64)
+        crowd = Crowd(rng, self.copies, self.shape)
+        self.key, self.copy, self.y, self.x = crowd.key, crowd.copy, crowd.y, crowd.x
+        self.alive, self.live, self.keys = crowd.alive, crowd.live, crowd.keys
+        self.heading = rng.integers(0, 6, len(crowd.y))
 
     def beside(self, n: int, way: int) -> tuple[int, int, int] | None:
         y, x = int(self.y[n]) + WAYS[way][0], int(self.x[n]) + WAYS[way][1]

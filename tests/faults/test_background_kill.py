@@ -3,14 +3,11 @@
 import os
 import random
 import shutil
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+from killing import killed
 
 from memfarm import leftovers
 from memfarm.world import World
@@ -42,30 +39,13 @@ while True:
 """
 
 
-def killed(folder: Path, chance: random.Random) -> int:
-    """Kill the program in or after a random one of its first snapshots; how many it has said it took."""
-    command = [sys.executable, "-c", KEEPS, str(folder)]
-    environ = {**os.environ, "PYTHONPATH": str(ROOT)}
-    with subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, text=True) as child:
-        assert child.stdout is not None
-        try:
-            assert child.stdout.readline() == "made\n"
-            said = [child.stdout.readline() for _ in range(chance.randrange(3))]  # however slow the machine is
-            time.sleep(chance.uniform(0, 0.4))
-        finally:
-            child.kill()
-        said += child.stdout.read().split()
-    assert child.returncode == -signal.SIGKILL
-    return len(said)
-
-
 def test_a_world_killed_while_a_snapshot_is_made_behind_it(tmp_path: Path) -> None:
     chance = random.Random(3)
     counts = {"kills": 0, "whole": 0, "left behind": 0}
     for number in range(KILLS):
         folder = tmp_path / str(number)
         folder.mkdir()
-        said = killed(folder, chance)
+        said = killed(KEEPS, folder, 0.4, chance)
         counts["kills"] += 1
         there = sorted(folder.glob("kept-*"))
         assert said <= len(there) <= said + 1

@@ -3,13 +3,11 @@
 import os
 import random
 import shutil
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+from killing import killed
 
 from memfarm import leftovers
 from memfarm.envs import forage_v0
@@ -53,22 +51,6 @@ for number in range(10_000):
     env.save(Path(sys.argv[1]) / f"kept-{number}")
     print(number, flush=True)
 """
-
-
-def killed(program: str, folder: Path, within: float, chance: random.Random) -> int:
-    """Kill the program `within` seconds of a random one of its first snapshots; how many it has said it took."""
-    command = [sys.executable, "-c", program, str(folder)]
-    environ = {**os.environ, "PYTHONPATH": str(ROOT)}
-    with subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, text=True) as child:
-        assert child.stdout is not None
-        try:
-            assert child.stdout.readline() == "made\n"
-            said = [child.stdout.readline() for _ in range(chance.randrange(3))]  # however slow the machine is
-            time.sleep(chance.uniform(0, within))
-        finally:
-            child.kill()
-        said += child.stdout.read().split()
-    return len(said)
 
 
 def outcome_of_names(folder: Path, said: int) -> list[Path]:
