@@ -40,7 +40,7 @@ def count(home: Path) -> dict[str, float]:
     """Instructions of each kernel for one agent, what it calls included. Raises RuntimeError where one was not seen."""
     with tempfile.TemporaryDirectory() as folder:
         written = Path(folder) / "callgrind.out"
-        command = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={written}"]
+        command = ["valgrind", "--tool=callgrind", "--vgdb=no", f"--callgrind-out-file={written}"]
         env = {**variants.environment("guard", home), "PYTHONHASHSEED": "0", "PYTHONSAFEPATH": "1"}
         env["PYTHONPATH"] = os.pathsep.join([str(home), str(variants.ROOT)])
         _run([*command, sys.executable, "-m", "benchmarks.guard_worker"], env, Path(folder))
