@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 from memfarm.envs import placement
 from memfarm.envs.base import GridEnv
 from memfarm.envs.forage_config import ForageConfig
-from memfarm.envs.foragers import Foragers
+from memfarm.envs.foragers import EAST, EAT, NORTH, SOUTH, STAY, WEST, Foragers
 from memfarm.envs.rules import Flags
 
-STAY, NORTH, SOUTH, WEST, EAST, EAT = range(6)  # as the kernels know them
+__all__ = ["EAST", "EAT", "NORTH", "SOUTH", "STAY", "WEST", "Forage"]
 
 _CONTEST, _FIRST_GOAL, _NEXT_GOAL = 4, 5, 6  # streams of a world's key
 

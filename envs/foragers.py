@@ -16,8 +16,8 @@ from memfarm.kernels import Grid, forage_eat, forage_look, forage_settle, forage
 from memfarm.touched import NO_TILES
 from memfarm.world import World
 
-EAT: Final = 5
-"""The action; 1 to 4 are steps, 0 is to stay, and so the kernels know them."""
+STAY, NORTH, SOUTH, WEST, EAST, EAT = range(6)
+"""The actions, as the kernels know them."""
 
 
 class Sites(NamedTuple):
@@ -44,9 +44,9 @@ class Sites(NamedTuple):
         fields = None if trails < 0 and heat < 0 else grid
         return cls(world, ground, blocked, price, food, resources, fields, trails, heat)
 
-    def fields_to_write(self) -> Grid | None:
-        """The compiled grid of the fields."""
-        return None if self.fields is None else self.fields.compiled(to_write=True)
+    def fields_to_write(self, name: str) -> Grid | None:
+        """The compiled grid of the fields, if channel `name` is among them."""
+        return None if self.fields is None or name not in self.fields.names else self.fields.compiled([name])
 
 
 class Foragers:
@@ -110,7 +110,7 @@ class Foragers:
         at.food.reserve_tiles(food_tiles, lambda: _where(here, live & (actions == EAT)))
         if at.fields is not None:
             at.fields.reserve_tiles(field_tiles, lambda: _where(here, live))
-        food, fields = at.food.compiled(to_write=True), at.fields_to_write()
+        food, fields = at.food.compiled(["RESOURCES"]), at.fields_to_write("TRAILS")
         forage_eat(
             food, at.resources, fields, at.trails, *here, actions, live, body.bite, body.food_energy, self._eaten
         )
@@ -129,7 +129,7 @@ class Foragers:
         if at.fields is not None:  # what was reserved; an epoch may have begun since
             at.fields.reserve_tiles(NO_TILES, lambda: _where(here, live))
         rewards, died, deaths = forage_settle(
-            at.fields_to_write(),
+            at.fields_to_write("DAMAGE_HEAT"),
             at.heat,
             *here,
             live,

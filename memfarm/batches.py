@@ -218,9 +218,15 @@ class Batches(Opened):
         """
         self._room.for_missing(tiles, where)
 
-    def compiled(self, to_write: bool = False) -> Grid:
-        """The compiled grid, for a kernel over several grids; before it writes, `reserve_tiles`."""
-        return self._open_to_write() if to_write else self._open()
+    def compiled(self, writes: Sequence[str] = ()) -> Grid:
+        """The compiled grid, for a kernel over several grids that `writes` these channels, after `reserve_tiles`.
+
+        Raises ChannelError where one of them is the capacity of another channel.
+        """
+        if not writes:
+            return self._open()
+        self._dependents.refuse([find(self.channels, name) for name in writes], "a kernel")
+        return self._open_to_write()
 
     def stored(self) -> dict[str, Stored]:
         """Where each channel is stored, for a WindowCutter over several grids."""

@@ -324,7 +324,7 @@ static py::array_t<int64_t> missing(const Grid& grid, const Ints& copy, const In
         const int32_t *c = copy.data(), *v = y.data(), *u = x.data();
         const int64_t n = copy.size();
         py::gil_scoped_release free;
-        tiles = missing_tiles(grid.store, n, c, v, u);
+        tiles = missing_tiles(grid.store, n, c, v, u, [](int64_t) { return true; });
     }
     return as_array(tiles);
 }
@@ -383,9 +383,9 @@ static py::tuple forage_walk(const Grid& ground, int blocked, int price, double 
                 cost[i] = (before.live[i] ? living : 0.0f) + more;
             }
         });
-        eaten_from = missing_under(food.store, after, [&](int64_t i) { return after.eats(i); });
+        eaten_from = missing_tiles(food.store, n, after.copy, v, u, [&](int64_t i) { return after.eats(i); });
         if (fields)
-            left_on = missing_under(fields->store, after,
+            left_on = missing_tiles(fields->store, n, after.copy, v, u,
                                     [&](int64_t i) { return after.live[i] && (trails >= 0 || has[i] <= cost[i]); });
     }
     return py::make_tuple(as_array(eaten_from), as_array(left_on));

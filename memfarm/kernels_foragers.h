@@ -25,19 +25,6 @@ struct Crowd {
     bool eats(int64_t i) const { return live[i] && actions[i] == EAT; }
 };
 
-// Tiles of a grid without a stamp, of those agents that `writes(i)`: sorted, each once.
-template <class Writes>
-std::vector<int64_t> missing_under(const Store& store, const Crowd& crowd, Writes&& writes) {
-    std::vector<int64_t> tiles;
-    for (int64_t i = 0; i < crowd.count; i++) {
-        if (!writes(i)) continue;
-        const int64_t tile = store.tile_of(store.copies == 1 ? 0 : crowd.copy[i], crowd.y[i], crowd.x[i]);
-        if (store.stamps[tile] == 0) tiles.push_back(tile);
-    }
-    sort_unique(tiles);
-    return tiles;
-}
-
 // What those who eat find, up to `bite`, in the order of the batch; eaten: in units of energy, 0 for the others.
 template <class Codec>
 void eat(Store& store, int lane, const Crowd& crowd, double bite, double energy, float* eaten) {

@@ -120,12 +120,15 @@ static void sort_unique(std::vector<int64_t>& tiles) {
     tiles.erase(std::unique(tiles.begin(), tiles.end()), tiles.end());
 }
 
-// Of the tiles that these cells lie in, those with stamp 0: sorted, each once. Nearly always none.
-static std::vector<int64_t> missing_tiles(const Store& store, int64_t n, const int32_t* copy, const int32_t* y,
-                                          const int32_t* x) {
+// Of the tiles that these cells lie in, those with stamp 0: sorted, each once. Nearly always none. Of the cells i that are
+// `chosen(i)`.
+template <class Chosen>
+std::vector<int64_t> missing_tiles(const Store& store, int64_t n, const int32_t* copy, const int32_t* y, const int32_t* x,
+                                   Chosen&& chosen) {
     std::vector<int64_t> tiles;
     const bool one = store.copies == 1;
     for (int64_t i = 0; i < n; i++) {
+        if (!chosen(i)) continue;
         const int64_t tile = store.tile_of(one ? 0 : copy[i], y[i], x[i]);
         if (store.stamps[tile] == 0) tiles.push_back(tile);
     }

@@ -5,6 +5,7 @@ remembers the places of.
 """
 
 import ctypes
+import errno
 import mmap
 import os
 import weakref
@@ -18,7 +19,8 @@ Memory = mmap.mmap | ctypes.Array[ctypes.c_uint8]
 SIZE: Final = 2 << 20
 """Bytes of a large page, on x86-64, and on arm64 with pages of 4 KiB."""
 
-_FIXED: Final = 0x10  # MAP_FIXED, of Linux
+FIXED: Final = 0x10  # MAP_FIXED, which Python does not name, as Linux has it
+_BOTH: Final = mmap.PROT_READ | mmap.PROT_WRITE
 _COLLAPSE: Final = 25  # MADV_COLLAPSE, of Linux 6.1; earlier kernels refuse it
 _FAILED: Final = ctypes.c_void_p(-1).value
 
@@ -46,10 +48,10 @@ def map_shared(fd: int, length: int, offset: int) -> Memory:
     """
     if _LIBRARY is None:
         return mmap.mmap(fd, length, offset=offset)
-    room = _mapped(None, length + SIZE, 0, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, -1, 0)
+    room = map_at(None, length + SIZE, 0, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, -1, 0)
     start = room + (offset - room) % SIZE
     try:
-        _mapped(start, length, mmap.PROT_READ | mmap.PROT_WRITE, mmap.MAP_SHARED | _FIXED, fd, offset)
+        map_at(start, length, _BOTH, mmap.MAP_SHARED | FIXED, fd, offset)
     except OSError:
         _LIBRARY.munmap(room, length + SIZE)
         raise
@@ -58,10 +60,11 @@ def map_shared(fd: int, length: int, offset: int) -> Memory:
     return memory
 
 
-def _mapped(at: int | None, length: int, allowed: int, kind: int, fd: int, offset: int) -> int:
-    found = _LIBRARY.mmap(at, length, allowed, kind, fd, offset)
+def map_at(at: int | None, length: int, allowed: int, kind: int, fd: int, offset: int) -> int:
+    """The system's `mmap`: the address of the new map. Raises OSError, also where there is none that we know."""
+    found = _FAILED if _LIBRARY is None else _LIBRARY.mmap(at, length, allowed, kind, fd, offset)
     if found in (None, _FAILED):
-        number = ctypes.get_errno()
+        number = errno.ENOTSUP if _LIBRARY is None else ctypes.get_errno()
         raise OSError(number, os.strerror(number))
     return int(found)
 

@@ -15,7 +15,7 @@ from memfarm.kernels import Grid
 from memfarm.reserve import Place
 from memfarm.sparse_copy import runs_of, written
 from memfarm.tile_copy import TileCopy
-from memfarm.touched import Touched
+from memfarm.touched import NO_TILES, Touched
 
 _PAGE: Final = 4096
 
@@ -65,21 +65,16 @@ class Room:
 
     def for_cells(self, kernel: Grid, where: Cells) -> None:
         """Reserve for the tiles that the cells lie in."""
-        for told in self._told():
-            told.before_cells(where)
-        if self._tiles_at is not None:
-            self.for_tiles(kernel.missing(*where))
+        self.for_missing(NO_TILES if self._tiles_at is None else kernel.missing(*where), lambda: where)
 
     def for_missing(self, tiles: Index, where: Callable[[], Cells]) -> None:
         """The same for cells whose tiles that were never written a kernel has found: `tiles`, sorted, each once.
 
         where: called for the cells if anybody wants to be told of them.
         """
-        if self.copying is not None or self._watching:
-            for told in self._told():
-                told.before_cells(where())
-        if tiles.size:
-            self.for_tiles(tiles)
+        for told in self._told():
+            told.before_cells(where())
+        self.for_tiles(tiles)
 
     def for_windows(self, kernel: Grid, where: Cells, radius: int, seen: NDArray[np.bool_] | None = None) -> None:
         """Reserve for the tiles that windows around the cells write; seen: bool `(N, S, S)`, None: all their cells."""

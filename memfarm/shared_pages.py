@@ -1,8 +1,6 @@
 """Copy on write between two grids of one process: a clone shows its original's pages until one of the two writes."""
 
-import ctypes
 import mmap
-import os
 import weakref
 from typing import Any, Final
 
@@ -10,12 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from memfarm import live_tiles
+from memfarm.large_pages import FIXED, map_at
 from memfarm.live_tiles import Arrays
 from memfarm.reserve import Place
 
-_FIXED: Final = 0x10  # MAP_FIXED and MAP_NORESERVE, which Python does not name, as Linux has them
-_NORESERVE: Final = 0x4000
-_FAILED: Final = ctypes.c_void_p(-1).value
+_NORESERVE: Final = 0x4000  # MAP_NORESERVE, which Python does not name, as Linux has it
 
 
 class SharedPages:
@@ -79,12 +76,11 @@ class SharedPages:
 
 def _map_over(tiles: NDArray[Any], place: Place) -> bool:
     """Map a file's bytes privately in the place of `tiles`, whose views stay; False where that cannot be."""
-    if os.uname().sysname != "Linux" or tiles.ctypes.data % mmap.PAGESIZE or place.start % mmap.PAGESIZE:
+    if tiles.ctypes.data % mmap.PAGESIZE or place.start % mmap.PAGESIZE:
         return False
-    library = ctypes.CDLL(None, use_errno=True)
-    library.mmap.restype = ctypes.c_void_p
-    library.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_long]
-    flags = mmap.MAP_PRIVATE | _FIXED | _NORESERVE
-    rights = mmap.PROT_READ | mmap.PROT_WRITE
-    found = library.mmap(tiles.ctypes.data, tiles.nbytes, rights, flags, place.fd, place.start)
-    return bool(found != _FAILED)
+    rights, kind = mmap.PROT_READ | mmap.PROT_WRITE, mmap.MAP_PRIVATE | FIXED | _NORESERVE
+    try:
+        map_at(tiles.ctypes.data, tiles.nbytes, rights, kind, place.fd, place.start)
+    except OSError:
+        return False
+    return True

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from memfarm import kernels, layout, reference
 from memfarm.channels import Channel, Decay, Regrow, Static
 from memfarm.envs.actions import checked
-from memfarm.errors import ActionError
+from memfarm.errors import ActionError, ChannelError
 from memfarm.grid import ChannelGrid
 
 SEEDS = st.integers(0, 2**63)
@@ -120,7 +120,7 @@ def test_both_kernels_give_the_same_bytes(seed: int) -> None:
 @given(seed=SEEDS)
 def test_a_step_is_what_the_grids_own_verbs_make_of_it(seed: int) -> None:
     scene, plain = Scene(seed), Scene(seed)
-    found = step(kernels, scene, [grid.compiled(to_write=True) for grid in scene.grids], 1, 0)
+    found = step(kernels, scene, [grid.compiled([grid.names[0]]) for grid in scene.grids], 1, 0)
 
     ground, food, fields = plain.grids
     y, x, live = plain.y, plain.x, plain.live
@@ -164,7 +164,7 @@ def test_where_no_trails_are_left_only_those_who_may_die_write() -> None:
     scene.energy[::2] = 0.0
     fields = scene.grids[2]
     unwritten = ChannelGrid(scene.shape, fields.channels, copies=scene.copies, dtype=fields.dtype, backend="ram")
-    grids = [grid.compiled(to_write=True) for grid in (*scene.grids[:2], unwritten)]
+    grids = [grid.compiled([grid.names[0]]) for grid in (*scene.grids[:2], unwritten)]
     found = step(kernels, scene, grids, -1, 0)
     may_die = scene.live & (scene.energy <= found["spent"])
     assert 0 < may_die.sum() < scene.live.sum()
@@ -174,6 +174,30 @@ def test_where_no_trails_are_left_only_those_who_may_die_write() -> None:
         for c, y, x in zip(*(axis[may_die] for axis in (scene.copy, found["y"], found["x"])), strict=True)
     }
     assert len(found["field_tiles"]) == len(tiles)
+
+
+def test_walking_again_from_the_same_cells_leads_to_the_same_cells() -> None:
+    scene = Scene(5)
+    ground, food, fields = (grid.compiled() for grid in scene.grids)
+    ends = []
+    for _ in range(2):  # as where a writer of the ground came between
+        to_y, to_x, spent = np.zeros_like(scene.y), np.zeros_like(scene.x), np.zeros(len(scene.y), np.float32)
+        kernels.forage_walk(
+            ground, 0, 1, BELOW, food, fields, 1, scene.copy, scene.y, scene.x, scene.actions, scene.live,
+            scene.alive, scene.energy, scene.keys, 0.01, 0.05, to_y, to_x, spent,
+        )  # fmt: skip
+        ends.append((to_y.tolist(), to_x.tolist(), spent.tolist()))
+    assert ends[0] == ends[1]
+    assert ends[0][:2] != (scene.y.tolist(), scene.x.tolist())
+
+
+def test_a_kernel_does_not_write_what_bounds_another_channel() -> None:
+    ground = ChannelGrid((4, 4), (Channel("CAPACITY", Static()),), backend="ram")
+    food = ChannelGrid((4, 4), (Channel("RESOURCES", Regrow(0.1, "CAPACITY")),), backend="ram")
+    food.link("RESOURCES", ground)
+    with pytest.raises(ChannelError, match="cannot change the capacity of 'RESOURCES'"):
+        ground.compiled(["CAPACITY"])
+    assert food.compiled(["RESOURCES"]) is food.compiled()
 
 
 @pytest.mark.parametrize(

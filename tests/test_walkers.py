@@ -108,6 +108,19 @@ def test_one_of_those_who_want_a_free_cell_walks_there(seed: int) -> None:
         assert cost[n] == pytest.approx(price, abs=1e-3)
 
 
+def test_who_walks_twice_because_the_ground_changed_meanwhile_walks_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    ends = []
+    for times in (1, 2):
+        ground = Ground(5)
+        monkeypatch.setattr(ground.grid._guard, "whole", lambda read, times=times: [read() for _ in range(times)][-1])
+        before = ground.y.tolist(), ground.x.tolist()
+        arguments = ground.copy, ground.y, ground.x, ground.heading, ground.live, ground.alive, ground.keys
+        cost = ground.grid.walk("BLOCKED", "PRICE", BELOW, *arguments)
+        ends.append((ground.y.tolist(), ground.x.tolist(), cost.tolist()))
+    assert ends[0] == ends[1]
+    assert ends[0][:2] != before
+
+
 @settings(deadline=None, max_examples=60)
 @given(seed=SEEDS)
 def test_newcomers_get_free_cells_of_their_own_whatever_their_order(seed: int) -> None:
