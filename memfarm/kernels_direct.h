@@ -5,9 +5,11 @@
 // float16 or uint8 with 1, 2 or 4 lanes; at most 16 columns, neither scaled nor hidden.
 #pragma once
 
-#include "kernels_registers.h"
+#include "kernels_three.h"
 
 #if defined(MEMFARM_DIRECT)
+
+#include <optional>
 
 namespace memfarm {
 
@@ -80,6 +82,7 @@ class Direct {
 
     // Puts a window together; one that `hold` holds.
     void put(const Window& window, float* out) const {
+        if (three_ && three_->put(parts_, window.places, side_ * columns_, out)) return;
         Frame frame;
         for (int p = 0; p < count_; p++) frame.sources[p].part = &parts_[p];
         frame.stride = side_ * columns_;
@@ -113,6 +116,7 @@ class Direct {
     int count_ = 0, groups_ = 0, vectors_ = 0;
     DirectPart parts_[GRIDS];
     Permutes permutes_;
+    std::optional<Three> three_;
 
     int64_t changes() const {
         int64_t sum = 0;
@@ -145,6 +149,8 @@ class Direct {
             for (const Lane& lane : part.store->lanes)
                 if (lane.source == part.store) return false;
         permute(plan, turn);
+        if (count_ == 3 && source >= 0) three_.emplace(plan, parts_, turn);
+        if (three_ && !three_->usable()) three_.reset();
         return true;
     }
 

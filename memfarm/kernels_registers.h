@@ -22,6 +22,7 @@ inline uint32_t ones(int n) { return n <= 0 ? 0 : n >= 16 ? 0xffff : (1u << n) -
 // The maps of a grid's lanes at one age, repeated over 16 floats. uint8: v = q * a + b, then the bounds.
 struct alignas(64) Maps {
     float a[16], b[16], low[16], high[16], floor[16];
+    bool simple;  // what kernels_three.h leaves out changes no bit under them
 };
 
 struct alignas(64) Indices {
@@ -63,6 +64,19 @@ struct DirectPart {
             else if (type == Storage::u8)
                 to.a[i] = m.unit, to.b[i] = m.base;
         }
+        maps[slot].simple = simple(maps[slot]);
+    }
+
+    bool simple(const Maps& m) const {
+        const auto zero = [](float v) { return v == 0.0f && !std::signbit(v); };
+        for (int i = 0; i < 16; i++) {
+            if (!zero(m.low[i])) return false;
+            if (linked ? m.floor[i] > 0.0f : !zero(m.b[i])) return false;
+            if (type == Storage::u8 ? m.a[i] < 0.0f || 255.0f * m.a[i] > m.high[i]
+                                    : !linked && !(m.floor[i] > 0.0f && m.floor[i] <= m.high[i]))
+                return false;
+        }
+        return true;
     }
 };
 
