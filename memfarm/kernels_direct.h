@@ -64,8 +64,8 @@ class Direct {
             for (int64_t ty = y0 >> store.bits, row = y0 & mask; ty <= (y0 + side_ - 1) >> store.bits; ty++, row = 0)
                 for (int64_t tx = x0 >> store.bits, column = x0 & mask; tx <= (x0 + side_ - 1) >> store.bits; tx++, column = 0) {
                     const int64_t tile = (own * store.tiles_y + ty) * store.tiles_x + tx;
-                    __builtin_prefetch(store.stamps + tile);
-                    __builtin_prefetch(store.data + tile * bytes + ((row << store.bits) + column) * cell);
+                    ask_for(store.stamps + tile);
+                    ask_for(store.data + tile * bytes + ((row << store.bits) + column) * cell);
                 }
         }
     }
@@ -248,8 +248,8 @@ class Direct {
     // Rows of `bytes` bytes, before their turn comes.
     static MEMFARM_INLINE void ask(const uint8_t* from, int rows, int64_t row, int bytes) {
         for (int r = 0; r < rows; r++, from += row) {
-            for (int at = 0; at < bytes; at += 64) __builtin_prefetch(from + at);
-            __builtin_prefetch(from + bytes - 1);
+            for (int at = 0; at < bytes; at += 64) ask_for(from + at);
+            ask_for(from + bytes - 1);
         }
     }
 

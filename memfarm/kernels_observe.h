@@ -29,7 +29,8 @@ static bool wide_registers() {
 class Ahead {
   public:
     Ahead(const Job& job, int64_t begin, int64_t end)
-        : job_(job), end_(end)
+        : job_(job), end_(end), window_bytes_(job.plan->side * job.plan->side * bytes_of(job.type) *
+                                              static_cast<int64_t>(job.plan->columns.size()))
 #if defined(MEMFARM_DIRECT)
           , direct_(*job.plan)
 #endif
@@ -43,6 +44,7 @@ class Ahead {
     // Whether the window of this turn has been put into `out`.
     bool put(int64_t turn, float* out) {
         look(turn + AHEAD);
+        make_room(turn + OUT_AHEAD);
 #if defined(MEMFARM_DIRECT)
         if (hints_ && turn + HINTED_AHEAD < end_) {
             const int64_t later = job_.order[turn + HINTED_AHEAD];
@@ -61,12 +63,19 @@ class Ahead {
 
   private:
     const Job& job_;
-    const int64_t end_;
+    const int64_t end_, window_bytes_;
 #if defined(MEMFARM_DIRECT)
     Direct direct_;
     Direct::Window windows_[AHEAD + 1];
     bool hints_ = false;
 #endif
+
+    // Inline always, as whatever does nothing but ask: g++ takes it for a function without effect and leaves out the call.
+    MEMFARM_INLINE void make_room(int64_t turn) const {
+        if (turn >= end_ || job_.plan->radius > MOST_PREFETCHED) return;
+        const uint8_t* const out = static_cast<const uint8_t*>(job_.out) + job_.order[turn] * window_bytes_;
+        for (int64_t at = 0; at < window_bytes_; at += 64) ask_for(out + at);
+    }
 
     void look(int64_t turn) {
         if (turn >= end_) return;

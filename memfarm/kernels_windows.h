@@ -168,14 +168,15 @@ static MEMFARM_INLINE void prefetch_window(const Store& store, int64_t copy, int
             for (int64_t row = top; row <= bottom; row++) {
                 const uint8_t* from = data + (row * store.side + left) * cell_bytes;
                 const uint8_t* last = data + (row * store.side + right + 1) * cell_bytes - 1;
-                for (; from <= last; from += 64) __builtin_prefetch(from);
-                __builtin_prefetch(last);
+                for (; from <= last; from += 64) ask_for(from);
+                ask_for(last);
             }
         }
     }
 }
 
-constexpr int AHEAD = 2;             // windows whose cells are asked for before their turn
+constexpr int AHEAD = 4;             // windows whose cells are asked for before their turn
+constexpr int OUT_AHEAD = 2;         // and the place that they are put into
 constexpr int HINTED_AHEAD = 6;      // and whose pages
 constexpr int MOST_PREFETCHED = 16;  // radius up to which that pays
 
