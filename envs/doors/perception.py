@@ -1,6 +1,7 @@
 """What a door's agents perceive: windows, or windows and memories, as the configuration asks for them."""
 
 from collections.abc import Sequence
+from operator import itemgetter
 from typing import Any, Literal
 
 import numpy as np
@@ -61,7 +62,9 @@ def each(observations: Any, rows: Sequence[int] | None = None) -> Sequence[Any]:
     """
     if not isinstance(observations, dict):
         array: Sequence[Any] = observations
-        return array if rows is None else [array[row] for row in rows]
+        if rows is None:
+            return array
+        return itemgetter(*rows)(array) if len(rows) > 1 else [array[row] for row in rows]  # of one it gives no tuple
     parts = {name: each(part, rows) for name, part in observations.items()}
     dealt: list[dict[str, Any]] = [{} for _ in range(len(parts["window"]))]
     for name, part in parts.items():  # a part after the other: half the time of making each dict whole

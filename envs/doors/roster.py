@@ -1,7 +1,7 @@
 """Roster: who takes part, and how what comes for all agents together is dealt out by name."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 from memfarm.envs.doors.perception import Observation, each
 from memfarm.envs.rules import Flags
 from memfarm.errors import ActionError, did_you_mean
+
+T = TypeVar("T")
 
 
 class Roster:
@@ -28,23 +30,22 @@ class Roster:
 
     def observations(self, together: Any) -> dict[str, Observation]:
         """An observation each, views of those of all: an array `(N, ...)` or a dict of such arrays."""
-        return dict(zip(self.names, each(together, self._rows), strict=True))
+        return self._dealt(each(together, self._rows))
 
     def rewards(self, column: NDArray[np.floating[Any]]) -> dict[str, float]:
         """A float each, of `column` `(N,)`."""
-        return dict(zip(self.names, self._mine(column).tolist(), strict=True))
+        return self._dealt(self._mine(column).tolist())
 
     def flags(self, column: Flags) -> dict[str, bool]:
         """A bool each, of `column` `(N,)`."""
         mine = self._mine(column)
         if not mine.any():  # as in most steps, and to copy a dict takes a tenth of the time of making it
             return self._none.copy()
-        return dict(zip(self.names, mine.tolist(), strict=True))
+        return self._dealt(mine.tolist())
 
     def infos(self, masks: NDArray[np.int8]) -> dict[str, dict[str, Any]]:
         """An info each: its row of `masks` `(N, actions)`, a view."""
-        rows = each(masks, self._rows)
-        return {name: {"action_mask": mask} for name, mask in zip(self.names, rows, strict=True)}
+        return self._dealt([{"action_mask": mask} for mask in each(masks, self._rows)])
 
     def in_order(self, actions: Mapping[str, Any]) -> NDArray[Any]:
         """The actions `(N,)` by number, 0 for who takes no part, whatever that one was told; the core checks the rest.
@@ -60,7 +61,7 @@ class Roster:
 
     def without(self, over: Flags) -> "Roster":
         """Those who are not `over` `(N,)`; the same roster where nobody leaves."""
-        leave = over[self._numbers]
+        leave = self._mine(over)
         return Roster(self._everyone, self._numbers[~leave]) if leave.any() else self
 
     def _given(self, actions: Mapping[str, Any]) -> NDArray[Any]:
@@ -78,6 +79,12 @@ class Roster:
                 if name not in self._everyone:
                     raise ActionError(f"there is no agent {name!r}; {did_you_mean(str(name), self.names)}")
         return given
+
+    def _dealt(self, values: Iterable[T]) -> dict[str, T]:
+        """One of `values` each, in a new dict: the copy of one that has the names already need not grow."""
+        dealt: dict[str, Any] = self._none.copy()
+        dealt.update(zip(self.names, values, strict=True))
+        return dealt
 
     def _mine(self, column: NDArray[Any]) -> NDArray[Any]:
         return column if self._rows is None else column[self._numbers]
