@@ -171,6 +171,8 @@ class Direct {
             part.fill_fits &= fits;
             part.same_fill &= fits && (lane.fixed || (lane.source == nullptr && lane.fill == 0 && lane.beta == 0));
         }
+        const size_t bytes = 16 * store.item;  // of a register
+        for (int r = 1; r < GROUPS; r++) std::memcpy(part.fill + r * bytes, part.fill, bytes);
         return !part.linked || (part.lanes != 2 && part.type != Storage::u8 && part.fill_fits);
     }
 

@@ -8,6 +8,7 @@ import ctypes
 import errno
 import mmap
 import os
+import re
 import weakref
 from typing import Any, Final
 
@@ -22,6 +23,8 @@ SIZE: Final = 2 << 20
 FIXED: Final = 0x10  # MAP_FIXED, which Python does not name, as Linux has it
 _BOTH: Final = mmap.PROT_READ | mmap.PROT_WRITE
 _COLLAPSE: Final = 25  # MADV_COLLAPSE, of Linux 6.1; earlier kernels refuse it
+_SINCE: Final = (6, 16)  # when ext4 got large folios; XFS has had them longer
+_GIVES: Final = {0xEF53, 0x58465342}  # ext4, XFS: what statfs calls them
 _FAILED: Final = ctypes.c_void_p(-1).value
 
 
@@ -34,6 +37,7 @@ def _system() -> Any:
     library.mmap.restype, library.mmap.argtypes = address, (address, size, number, number, number, ctypes.c_int64)
     library.munmap.argtypes = (address, size)
     library.madvise.argtypes = (address, size, number)
+    library.fstatfs.argtypes = (number, address)
     return library
 
 
@@ -73,6 +77,14 @@ def array_at(memory: Memory, first: int, size: int) -> NDArray[np.uint8]:
     """The bytes from `first` on as uint8 `(size,)`: a view, which refers to the map and to no other array."""
     buffer: Any = memory
     return np.ndarray((size,), np.uint8, buffer, first)
+
+
+def of_file(fd: int) -> bool:
+    """Whether an open file may lie in large pages once its blocks are there: on ext4 and XFS, since Linux 6.16."""
+    if _LIBRARY is None or tuple(map(int, re.findall(r"\d+", os.uname().release)[:2])) < _SINCE:
+        return False
+    told = (ctypes.c_long * 64)()  # larger than any struct statfs, which begins with the type
+    return _LIBRARY.fstatfs(fd, told) == 0 and told[0] in _GIVES
 
 
 def collapse(memory: Memory, first: int, size: int) -> None:

@@ -11,12 +11,14 @@ import os
 from collections.abc import Callable
 from typing import Final
 
+from memfarm import large_pages
 from memfarm.errors import StorageError
 
 NO_ROOM: Final = {errno.ENOSPC, errno.EDQUOT}
 """What a full disk, or a quota that is used up, says."""
 
 _PIECE: Final = 1 << 20
+_SHARE: Final = 8  # what is reserved at once is at most so small a part of what is free
 _UNKNOWN: Final = {errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS, errno.ENODEV}
 """What a file system says that reserves nothing."""
 
@@ -27,10 +29,11 @@ class Place:
     The descriptor is this object's own, and closed with the last reference to it.
     """
 
-    def __init__(self, fd: int, start: int, size: int, name: str) -> None:
+    def __init__(self, fd: int, start: int, size: int, name: str, reserved: bool = False) -> None:
         self.start: Final = start
         self.size: Final = size
         self.name: Final = name  # of the file, for messages
+        self._reserved = reserved  # all of it, already
         self.fd: Final = os.dup(fd)
 
     def __del__(self, close: Callable[[int], None] = os.close) -> None:
@@ -44,7 +47,7 @@ class Place:
         """
         size = self.size - first if size is None else size
         try:
-            if size and not _allocate(self.fd, self.start + first, size):
+            if size and not self._reserved and not _allocate(self.fd, self.start + first, size):
                 _write_again(self.fd, self.start + first, size)
         except OSError as error:
             raise StorageError(
@@ -65,6 +68,17 @@ def _allocate(fd: int, start: int, size: int) -> bool:
             raise
         return False
     return True
+
+
+def reserve_at_once(fd: int, size: int) -> bool:
+    """Reserve all of a file that may lie in large pages; False where it may not, or much of the disk would be gone."""
+    disk = os.fstatvfs(fd)
+    if not large_pages.of_file(fd) or disk.f_bavail * disk.f_frsize < _SHARE * size:
+        return False
+    try:
+        return _allocate(fd, 0, size)
+    except OSError:  # a quota, or somebody was faster
+        return False
 
 
 def _write_again(fd: int, start: int, size: int) -> None:

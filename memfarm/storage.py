@@ -23,16 +23,17 @@ from typing import Any, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from memfarm import npy_header
+from memfarm import large_pages, npy_header
 from memfarm.errors import ConfigError, StorageError, WorldFormatError
 from memfarm.files import Mode, open_plain, open_scratch, remove
-from memfarm.reserve import Place, see_through
+from memfarm.reserve import Place, reserve_at_once, see_through
 from memfarm.sparse_copy import Runs, resident, written
 
 Backend = Literal["memmap", "ram"]
 Layout = Mapping[str, tuple[tuple[int, ...], np.dtype[Any]]]
 
 HEADER: Final = 4096
+_DENSE: Final = 256 << 20  # a scratch grid up to this size: of a world of 4096 x 4096 cells the largest has 128 MiB
 _FETCHED: Final = 1 << 17  # bytes at a time: of more, Linux reads as much as the disk's queue says, and no further
 _MAGIC: Final = b"\x93NUMPY\x01\x00"
 _NORESERVE: Final = getattr(mmap, "MAP_NORESERVE", 0x4000 if sys.platform == "linux" else 0)
@@ -129,10 +130,10 @@ def create(
     if folder is not None and backend == "memmap":
         return _named(layout, folder, "w+", looked_at, whole)
     if backend == "ram":
-        return _together(layout, "ram")
+        return _together(layout, "ram", dense=True)
     kept = {name: what for name, what in layout.items() if name not in looked_at}
     beside = {name: what for name, what in layout.items() if name in looked_at}
-    scratch, memory = _together(kept, "memmap"), _together(beside, "ram")
+    scratch, memory = _together(kept, "memmap", dense=True), _together(beside, "ram")
     arrays = {**scratch.arrays, **memory.arrays}
     return Segments({name: arrays[name] for name in layout}, scratch.maps + memory.maps, (), scratch.places)
 
@@ -188,8 +189,11 @@ def _named_map(fd: int, path: Path, shape: tuple[int, ...], dtype: np.dtype[Any]
         return _map(fd, size, mode)
 
 
-def _together(layout: Layout, backend: Backend) -> Segments:
-    """All segments in one new map, of scratch or of memory."""
+def _together(layout: Layout, backend: Backend, dense: bool = False) -> Segments:
+    """All segments in one new map, of scratch or of memory.
+
+    dense: of at most `_DENSE` bytes it lies in large pages if it can, its disk reserved at once.
+    """
     if not layout:
         return NOTHING
     starts: dict[str, int] = {}
@@ -197,6 +201,7 @@ def _together(layout: Layout, backend: Backend) -> Segments:
     for name, (shape, dtype) in layout.items():
         starts[name] = end + HEADER
         end = _page_up(end + HEADER + _nbytes(shape, dtype))
+    dense = dense and large_pages.SIZE <= end <= _DENSE
     places: dict[str, Place] = {}
     with _refused(f"{backend} of {end} bytes cannot be made"):
         if backend == "ram":
@@ -205,12 +210,16 @@ def _together(layout: Layout, backend: Backend) -> Segments:
             fd = open_scratch()
             try:
                 os.ftruncate(fd, end)
+                dense = dense and reserve_at_once(fd, end)
                 mapped = _map(fd, end, "w+")
                 for name, (shape, dtype) in layout.items():
-                    places[name] = Place(fd, starts[name], _nbytes(shape, dtype), "scratch")
+                    places[name] = Place(fd, starts[name], _nbytes(shape, dtype), "scratch", reserved=dense)
             finally:
                 os.close(fd)
-    _stay_sparse(mapped)
+    if dense:
+        _be_dense(mapped)
+    else:
+        _stay_sparse(mapped)
     arrays = {name: _view(mapped, starts[name], shape, dtype) for name, (shape, dtype) in layout.items()}
     return Segments(arrays, (mapped,), (), places)
 
@@ -264,6 +273,12 @@ def _fetch(mapped: mmap.mmap, runs: Runs) -> None:
         end = start + size
         for at in range(start // mmap.PAGESIZE * mmap.PAGESIZE, end, _FETCHED):
             mapped.madvise(mmap.MADV_WILLNEED, at, min(_FETCHED, end - at))
+
+
+def _be_dense(mapped: mmap.mmap) -> None:
+    """Have large pages for what is touched: a window is a dozen small ones, more than the processor finds at once."""
+    _advise(mapped, "MADV_NORMAL")  # large pages are read-ahead to Linux, and MADV_RANDOM forbids that
+    _advise(mapped, "MADV_HUGEPAGE")
 
 
 def _stay_sparse(mapped: mmap.mmap) -> None:

@@ -2,7 +2,7 @@
 
 Fast are windows inside the world that meet at most two tiles an axis, rows of up to 16 cells, up to 4 grids of float32,
 float16 or uint8 with 1, 2 or 4 lanes, up to 16 columns that are neither scaled nor hidden, and capacities from one grid
-of 4 lanes. On a processor without AVX-512 no window is; the bytes are the same everywhere.
+of 4 lanes; of these, what most worlds are has kernels of its own. On a processor without AVX-512 no window is; the bytes are the same everywhere.
 """
 
 import itertools
@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_kernels_twins import DTYPES, MODULES, SEEDS, Array, Twins, random_channel, same
 
-from memfarm.channels import Channel, Regrow
+from memfarm.channels import Channel, Decay, Regrow
 
 pytestmark = pytest.mark.once  # both kernels in every test, whichever are in use
 FULL = os.environ.get("MEMFARM_DOSE") == "full"
@@ -134,6 +134,29 @@ def test_every_dtype_and_lane_count_at_every_radius(dtype: str, lanes: int, wrap
         grids = ([own], [own, beside], [limits, own], [own, beside, limits])[(turn + radius) % 4]
         for count in range(1, 18) if FULL else (1 + (turn + 3 * radius) % 16, 1 + (5 * turn + radius) % 16):
             check(grids, columns_of(grids, count, rng), radius, cells(shape, 2, radius, 40, rng))
+
+
+@pytest.mark.parametrize("fields", [1, 3])
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+@pytest.mark.parametrize(("high", "floor"), [(1.0, 1e-4), (1.0, 0.0), (0.7, 1e-4)])
+def test_ground_food_and_fields_as_most_worlds_have_them(high: float, floor: float, dtype: str, fields: int) -> None:
+    """What has kernels of its own (kernels_three.h), and what is not quite that: without a floor, 255 * (0.7 / 255)."""
+    rng = np.random.default_rng(fields)
+    shape = (83, 102)
+    bounds = ("OBSTACLES", "TERRAIN_COST", "VISIBILITY")
+    limits = Twins(
+        [*(Channel(name) for name in bounds), Channel("LIMIT", high=high, fill=0.6)], shape, 1, "uint8", False, TICK
+    )
+    food = Twins([Channel("FOOD", Regrow(0.01, "LIMIT"), fill=0.3)], shape, 2, "float32", False, TICK)
+    faded = [Channel(f"T{i}", Decay(0.85 + 0.03 * i, floor)) for i in range(fields)]
+    trails = Twins(faded, shape, 2, dtype, False, TICK)
+    food.link(limits, 3)
+    together([food, trails, limits], rng)
+    orders = ([food, limits, trails], [limits, trails, food], [trails, food, limits])
+    for radius in range(3, 9):
+        for count in range(4, 10):
+            grids = orders[(radius + count) % 3]
+            check(grids, columns_of(grids, count, rng), radius, cells(shape, 2, radius, 60, rng))
 
 
 @pytest.mark.parametrize("wrap", [False, True])
