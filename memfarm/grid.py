@@ -34,6 +34,8 @@ class ChannelGrid(Held, Areas):
     mode: "w+" new, "r+" reopen and write, "r" read only, "c" writes that never reach the file.
     tick: the clock's reading at construction.
     guard: what brackets writes and reads, that of its world; None: one of its own, which has nobody to tell.
+    dense: nearly every tile will be written, as in a world full of agents, unlike what each of them remembers: of at
+        most 256 MiB, scratch and memory lie in large pages then, if the system has any, and take their disk at once.
 
     Everything read is a copy; nothing handed out aliases the maps. Raises ConfigError, ChannelError,
     StorageError or WorldFormatError.
@@ -53,6 +55,7 @@ class ChannelGrid(Held, Areas):
         mode: files.Mode = "w+",
         tick: int = 0,
         guard: Guard | None = None,
+        dense: bool = False,
     ) -> None:
         self.shape = layout.check_shape(shape)
         layout.check_grid(channels, copies, dtype, boundary)
@@ -70,7 +73,7 @@ class ChannelGrid(Held, Areas):
         self._guard = guard or Guard()
         segments = layout.segments(self.name, self.shape, len(self.channels), self.copies, dtype)
         _, *looked_at = segments
-        self._segments = storage.make(segments, backend, folder, mode, looked_at, whole=looked_at[1:])
+        self._segments = storage.make(segments, backend, folder, mode, looked_at, whole=looked_at[1:], dense=dense)
         self._tiles, self._stamps, self._resets = self._segments.arrays.values()
         places = [self._segments.places.get(segment) for segment in segments]
         self._pages = SharedPages(self._segments.arrays, None if self._segments.paths else places[0])

@@ -89,6 +89,7 @@ class MemmapManager:
             mode=self.config.mode if on_disk else "w+",
             tick=self._tick,
             guard=self._guard,
+            dense=True,
         )
         return self._grids[name]
 

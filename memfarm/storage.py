@@ -107,10 +107,11 @@ def make(
     mode: Mode,
     looked_at: Collection[str] = (),
     whole: Collection[str] = (),
+    dense: bool = False,
 ) -> Segments:
     """`create` new segments where mode is "w+", else `reopen` those in `folder`."""
     if mode == "w+" or folder is None:
-        return create(layout, backend, folder, looked_at, whole)
+        return create(layout, backend, folder, looked_at, whole, dense)
     return reopen(layout, folder, mode, looked_at, whole)
 
 
@@ -120,20 +121,23 @@ def create(
     folder: Path | None,
     looked_at: Collection[str] = (),
     whole: Collection[str] = (),
+    dense: bool = False,
 ) -> Segments:
     """Make new segments, all zero: files in `folder`, or scratch (memmap) or anonymous memory (ram).
 
     looked_at: segments that are read where nothing was written; a full disk must not make a signal of that.
     whole: segments whose disk is reserved at once, those that are written before a tile is.
+    dense: nearly all of it will be used: scratch or memory of at most `_DENSE` bytes lies in large pages if it can, its
+        disk reserved at once.
     Raises StorageError where a named file exists already, or the system refuses; no file of this call is left then.
     """
     if folder is not None and backend == "memmap":
         return _named(layout, folder, "w+", looked_at, whole)
     if backend == "ram":
-        return _together(layout, "ram", dense=True)
+        return _together(layout, "ram", dense)
     kept = {name: what for name, what in layout.items() if name not in looked_at}
     beside = {name: what for name, what in layout.items() if name in looked_at}
-    scratch, memory = _together(kept, "memmap", dense=True), _together(beside, "ram")
+    scratch, memory = _together(kept, "memmap", dense), _together(beside, "ram")
     arrays = {**scratch.arrays, **memory.arrays}
     return Segments({name: arrays[name] for name in layout}, scratch.maps + memory.maps, (), scratch.places)
 
@@ -190,10 +194,7 @@ def _named_map(fd: int, path: Path, shape: tuple[int, ...], dtype: np.dtype[Any]
 
 
 def _together(layout: Layout, backend: Backend, dense: bool = False) -> Segments:
-    """All segments in one new map, of scratch or of memory.
-
-    dense: of at most `_DENSE` bytes it lies in large pages if it can, its disk reserved at once.
-    """
+    """All segments in one new map, of scratch or of memory; dense: as for `create`."""
     if not layout:
         return NOTHING
     starts: dict[str, int] = {}

@@ -2,7 +2,8 @@
 
 Fast are windows inside the world that meet at most two tiles an axis, rows of up to 16 cells, up to 4 grids of float32,
 float16 or uint8 with 1, 2 or 4 lanes, up to 16 columns that are neither scaled nor hidden, and capacities from one grid
-of 4 lanes; of these, what most worlds are has kernels of its own. On a processor without AVX-512 no window is; the bytes are the same everywhere.
+of 4 lanes; of these, what most worlds are has kernels of its own. On a processor without AVX-512 no window is fast;
+the bytes are the same everywhere.
 """
 
 import itertools

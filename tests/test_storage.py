@@ -1,14 +1,16 @@
 """Files of grids: plain `.npy`, private, sparse, never through a link; scratch without a name."""
 
+import errno
 import mmap
 import os
 import stat
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from memfarm import files, storage
+from memfarm import files, large_pages, reserve, storage
 from memfarm.channels import Channel
 from memfarm.errors import ConfigError, StorageError, WorldFormatError
 from memfarm.grid import ChannelGrid
@@ -55,6 +57,52 @@ def test_new_files_are_sparse(tmp_path: Path) -> None:
     segments = storage.make({"big": ((1 << 24,), np.dtype(np.float64))}, "memmap", tmp_path, "w+")
     assert (tmp_path / "big.npy").stat().st_size == storage.HEADER + (1 << 27)
     assert segments.disk_bytes() < 1 << 16
+
+
+BIG = {"big": ((3 * large_pages.SIZE,), np.dtype(np.uint8))}
+
+
+def in_large_pages(kind: str) -> int:
+    """Bytes that this process has mapped in large pages."""
+    lines = Path("/proc/self/smaps").read_text().splitlines()
+    return sum(int(line.split()[1]) for line in lines if line.startswith(kind)) * 1024
+
+
+def taken(segments: storage.Segments) -> int:
+    return 512 * os.fstat(segments.places["big"].fd).st_blocks
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="large pages of files are Linux's")
+@pytest.mark.parametrize(("backend", "kind"), [("memmap", "FilePmdMapped:"), ("ram", "AnonHugePages:")])
+def test_what_is_dense_lies_in_large_pages(backend: storage.Backend, kind: str) -> None:
+    before = in_large_pages(kind)
+    segments = storage.create(BIG, backend, None, dense=True)
+    segments.arrays["big"][:] = 7
+    if in_large_pages(kind) == before:
+        pytest.skip("this system gives none here")
+    assert in_large_pages(kind) - before >= 2 * large_pages.SIZE
+    if backend == "memmap":
+        assert taken(segments) >= 3 * large_pages.SIZE
+
+
+@pytest.mark.parametrize("why", ["sparse", "elsewhere", "large", "little room", "no room"])
+def test_what_cannot_be_dense_takes_nothing_before_it_is_written(why: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(fd: int, start: int, size: int) -> None:
+        raise OSError(errno.ENOSPC, "full")
+
+    if why == "elsewhere":
+        monkeypatch.setattr(large_pages, "_LIBRARY", None)
+    elif why == "large":
+        monkeypatch.setattr(storage, "_DENSE", large_pages.SIZE)
+    elif why == "little room":
+        monkeypatch.setattr(reserve, "_SHARE", 1 << 40)
+    elif why == "no room":
+        monkeypatch.setattr(os, "posix_fallocate", full)
+    segments = storage.create(BIG, "memmap", None, dense=why != "sparse")
+    assert taken(segments) < 1 << 16
+    monkeypatch.undo()
+    segments.places["big"].reserve(0, 4096)  # as ever: page by page
+    assert 4096 <= taken(segments) < 1 << 16
 
 
 @pytest.mark.parametrize("backend", ["memmap", "ram"])
