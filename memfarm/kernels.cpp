@@ -444,11 +444,11 @@ static void forage_look(const Grid& ground, int blocked, double below, const Gri
     const bool* here = alive.data();
     bool* out = masks.mutable_data();
     py::gil_scoped_release free;
-    for (int64_t i = 0; i < n; i++) out[i * CHOICES] = true;
     with_codec(ground.store, [&](auto codec) {
-        open_neighbours<decltype(codec)>(ground.store, blocked, n, c, v, u, here, below, out + 1, CHOICES);
+        with_codec(food.store, [&](auto other) {
+            look<decltype(codec), decltype(other)>(ground.store, blocked, below, food.store, lane, n, c, v, u, here, out);
+        });
     });
-    with_codec(food.store, [&](auto codec) { any_under<decltype(codec)>(food.store, lane, n, c, v, u, here, out + EAT, CHOICES); });
 }
 
 static int64_t first_beyond(const Actions& actions, const Flags& live, int64_t choices) {

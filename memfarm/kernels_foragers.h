@@ -49,14 +49,21 @@ void leave(Store& store, int lane, const Crowd& crowd, const bool* chosen, int h
     }
 }
 
-// Where there is anything in a lane, and who could take it; every `step` bytes of out.
-template <class Codec>
-void any_under(const Store& store, int lane, int64_t count, const int32_t* copy, const int32_t* y, const int32_t* x,
-               const bool* alive, bool* out, int64_t step) {
-    Reader<Codec> reader(store);
-    for (int64_t i = 0; i < count; i++, out += step) {
-        if (const int64_t next = i + CELLS_AHEAD; next < count) store.ask(lane, copy[next], y[next], x[next]);
-        *out = Codec::hand_out(reader.value(lane, copy[i], y[i], x[i])) > 0 && alive[i];
+// Which of the actions would do something, `CHOICES` flags an agent: staying, a step to a cell that is open, and eating
+// where there is anything in the lane of the food.
+template <class Ground, class Food>
+void look(const Store& ground, int blocked, double below, const Store& food, int lane, int64_t count, const int32_t* copy,
+          const int32_t* y, const int32_t* x, const bool* alive, bool* out) {
+    Neighbours<Ground> neighbours(ground, blocked, count, copy, y, x, alive, below, out + 1, CHOICES);
+    Reader<Food> reader(food);
+    for (int64_t i = 0; i < count; i++) {
+        if (const int64_t next = i + 2 * CELLS_AHEAD; next < count) {
+            neighbours.ask(next);
+            food.ask(copy[next], y[next], x[next]);
+        }
+        out[i * CHOICES] = true;
+        neighbours.look(i);
+        out[i * CHOICES + EAT] = Food::hand_out(reader.value(lane, copy[i], y[i], x[i])) > 0 && alive[i];
     }
 }
 

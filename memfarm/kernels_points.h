@@ -102,10 +102,17 @@ class PointIndex {
         const int32_t first_y = static_cast<int32_t>(top), first_x = static_cast<int32_t>(left);
         const auto look = [&](size_t first, size_t last) __attribute__((always_inline)) {
             const Point* const end = points_.data() + starts_[last + 1];
-            for (const Point* point = points_.data() + starts_[first]; point < end; point++) {
-                const bool inside = (point->copy == copy) & (static_cast<uint32_t>(point->y - first_y) <= rows) &
-                                    (static_cast<uint32_t>(point->x - first_x) <= columns);
-                if (inside) paint(static_cast<int>(point->y - y0), static_cast<int>(point->x - x0), point->value);
+            // First who is inside, without a branch, then painting: in a crowd a tenth of these are, and no two alike.
+            for (const Point* point = points_.data() + starts_[first]; point < end;) {
+                const Point* found[32];
+                int count = 0;
+                for (const Point* const stop = point + std::min<int64_t>(end - point, 32); point < stop; point++) {
+                    found[count] = point;
+                    count += (point->copy == copy) & (static_cast<uint32_t>(point->y - first_y) <= rows) &
+                             (static_cast<uint32_t>(point->x - first_x) <= columns);
+                }
+                for (int i = 0; i < count; i++)
+                    paint(static_cast<int>(found[i]->y - y0), static_cast<int>(found[i]->x - x0), found[i]->value);
             }
         };
         for (int64_t by = top >> bits_; by <= bottom >> bits_; by++) {

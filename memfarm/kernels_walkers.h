@@ -134,29 +134,54 @@ struct Ways {
 // out[n][d]: whether the cell north, south, west, east of agent n is there, reads less than `below`, and is not taken by an
 // agent of the batch; never for an agent that is not alive. `step`: bytes from one row of out to the next.
 template <class Codec>
-void open_neighbours(const Store& store, int lane, int64_t count, const int32_t* copy, const int32_t* y, const int32_t* x,
-                     const bool* alive, double below, bool* out, int64_t step) {
-    const Ways ways{store.height, store.width, store.wrap};
-    Claims taken(count);
-    for (int64_t i = 0; i < count; i++)
-        if (alive[i]) taken.take(ways.key(copy[i], y[i], x[i]));
-    Layer<Codec> ground(store, lane);
-    const auto ask = [&](int64_t i) {
-        for (int64_t v = std::max<int64_t>(y[i] - 1, 0); v <= std::min<int64_t>(y[i] + 1, store.height - 1); v++)
-            store.ask(copy[i], v, x[i]);
-    };
-    for (int64_t i = 0; i < count; i++, out += step) {
-        if (i + 2 * CELLS_AHEAD < count) ask(i + 2 * CELLS_AHEAD);
-        if (alive[i] && ground.below_around(copy[i], y[i], x[i], below, out)) {
-            const int64_t key = ways.key(copy[i], y[i], x[i]), beside[] = {-ways.width, ways.width, -1, 1};
-            for (int way = 0; way < 4; way++) out[way] &= !taken.is_taken(key + beside[way]);
-            continue;
+class Neighbours {
+  public:
+    Neighbours(const Store& store, int lane, int64_t count, const int32_t* copy, const int32_t* y, const int32_t* x,
+               const bool* alive, double below, bool* out, int64_t step)
+        : store_(store), copy_(copy), y_(y), x_(x), alive_(alive), below_(below), out_(out), step_(step),
+          ways_{store.height, store.width, store.wrap}, taken_(count), ground_(store, lane) {
+        for (int64_t i = 0; i < count; i++)
+            if (alive[i]) taken_.take(ways_.key(copy[i], y[i], x[i]));
+    }
+
+    MEMFARM_INLINE void ask(int64_t i) const {
+        for (int64_t v = std::max<int64_t>(y_[i] - 1, 0); v <= std::min<int64_t>(y_[i] + 1, store_.height - 1); v++)
+            store_.ask(copy_[i], v, x_[i]);
+    }
+
+    MEMFARM_INLINE void look(int64_t i) {
+        bool* const out = out_ + i * step_;
+        if (alive_[i] && ground_.below_around(copy_[i], y_[i], x_[i], below_, out)) {
+            const int64_t key = ways_.key(copy_[i], y_[i], x_[i]), beside[] = {-ways_.width, ways_.width, -1, 1};
+            for (int way = 0; way < 4; way++) out[way] &= !taken_.is_taken(key + beside[way]);
+            return;
         }
         for (int way = 0; way < 4; way++) {
-            int64_t v = y[i], u = x[i];
-            out[way] = ways.go(way, v, u) && alive[i] && !taken.is_taken(ways.key(copy[i], v, u)) &&
-                       ground.below(copy[i], v, u, below);
+            int64_t v = y_[i], u = x_[i];
+            out[way] = ways_.go(way, v, u) && alive_[i] && !taken_.is_taken(ways_.key(copy_[i], v, u)) &&
+                       ground_.below(copy_[i], v, u, below_);
         }
+    }
+
+  private:
+    const Store& store_;
+    const int32_t *copy_, *y_, *x_;
+    const bool* alive_;
+    double below_;
+    bool* out_;
+    int64_t step_;
+    Ways ways_;
+    Claims taken_;
+    Layer<Codec> ground_;
+};
+
+template <class Codec>
+void open_neighbours(const Store& store, int lane, int64_t count, const int32_t* copy, const int32_t* y, const int32_t* x,
+                     const bool* alive, double below, bool* out, int64_t step) {
+    Neighbours<Codec> neighbours(store, lane, count, copy, y, x, alive, below, out, step);
+    for (int64_t i = 0; i < count; i++) {
+        if (i + 2 * CELLS_AHEAD < count) neighbours.ask(i + 2 * CELLS_AHEAD);
+        neighbours.look(i);
     }
 }
 
