@@ -47,7 +47,8 @@ def in_turns(
 ) -> dict[str, Times]:
     """Time all cases for about `seconds` in all: a sample each a round, in the order opposite to the last round's.
 
-    A machine that slows down, or a neighbour's load, then falls on all of them alike. Each case runs twice beforehand.
+    A machine that slows down, or a neighbour's load, then falls on all of them alike. Each case runs for some such samples
+    beforehand.
     least, most: bounds on the rounds. stretch: seconds that a sample takes at least, in calls one after the other: what
     each leaves in the caches for the next is then part of what is measured. Collects no garbage meanwhile.
     """
@@ -78,8 +79,14 @@ def _sample(case: Callable[[], object], repeats: int) -> float:
 
 
 def _repeats(case: Callable[[], object], stretch: float) -> int:
+    """How many calls take `stretch` seconds, once they come one after the other: the first ones are slow."""
     case()
-    return max(1, math.ceil(stretch / max(_sample(case, 1), 1e-9)))
+    repeats = 1
+    while True:
+        each = max(_sample(case, repeats), 1e-9)
+        if each * repeats >= stretch:
+            return repeats
+        repeats = max(repeats + 1, min(math.ceil(stretch / each), 4 * repeats))
 
 
 @contextmanager
