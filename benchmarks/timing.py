@@ -47,8 +47,8 @@ def in_turns(
 ) -> dict[str, Times]:
     """Time all cases for about `seconds` in all: a sample each a round, in the order opposite to the last round's.
 
-    A machine that slows down, or a neighbour's load, then falls on all of them alike. Each case runs for some such samples
-    beforehand.
+    A machine that slows down, or a neighbour's load, then falls on all of them alike. Before it counts each case runs
+    for some such samples.
     least, most: bounds on the rounds. stretch: seconds that a sample takes at least, in calls one after the other: what
     each leaves in the caches for the next is then part of what is measured. Collects no garbage meanwhile.
     """
