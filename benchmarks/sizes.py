@@ -34,7 +34,7 @@ class Sizes:
     snapshot_agents: int = 1_000
     snapshot_steps: int = 300
     seconds: float = 3.0
-    stretch: float = 0.1  # seconds of steps in a row, as a rollout takes them
+    stretch: float = 0.25  # seconds of steps in a row, as a rollout takes them
 
 
 FULL: Final = Sizes()

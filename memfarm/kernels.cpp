@@ -75,6 +75,7 @@ class Grid : public std::enable_shared_from_this<Grid> {
             throw py::value_error("the tiles must cover the world");
         store.height = height, store.width = width, store.wrap = wrap, store.epoch = epoch;
         for (const py::dict& lane : lanes) store.add(lane_of(lane));
+        store.find_settled();
         store.writable = tiles_.writeable();
         store.set_tick(0);
     }
@@ -83,6 +84,7 @@ class Grid : public std::enable_shared_from_this<Grid> {
         if (!source->store.lanes.at(source_lane).fixed) throw py::value_error("a capacity channel must be static");
         store.lanes.at(lane).source = &source->store;
         store.lanes.at(lane).source_lane = source_lane;
+        store.find_settled();
         if (source.get() != this) sources_.push_back(std::move(source));
         store.set_tick(store.tick);
     }

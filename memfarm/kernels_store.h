@@ -17,7 +17,7 @@ struct Store {
     uint8_t* data = nullptr;
     uint64_t* stamps = nullptr;
     int64_t* resets = nullptr;  // (copies, 2): resets, reset tick
-    int64_t copies = 1, tiles_y = 0, tiles_x = 0, height = 0, width = 0, epoch = 0, tick = 0, now = 0;
+    int64_t copies = 1, tiles_y = 0, tiles_x = 0, height = 0, width = 0, epoch = 0, tick = 0, now = 0, settled = 0;
     int side = 0, bits = 0, padded = 1;
     bool wrap = false, writable = true;
     std::vector<Lane> lanes;
@@ -67,14 +67,36 @@ struct Store {
     // Ticks that have passed over what a tile holds (or, not live, over the fill).
     int64_t age(int64_t tile, int64_t copy, bool is_live) const {
         if (!epoch) return 0;
-        const int64_t since =
-            is_live ? (static_cast<int64_t>(stamps[tile] & 0xffffffff) - 1) * epoch : resets[2 * copy + 1];
-        return tick - since;
+        if (!is_live) return tick - resets[2 * copy + 1];
+        const int64_t since = epochs_since(tile);
+        return is_settled(since) ? settled * epoch : since * epoch + tick - now * epoch;
     }
-    // Where to remember what belongs to an age: tiles of neighbouring epochs never share a slot.
-    static constexpr size_t SLOTS = 9;
+    // Where to remember what belongs to an age: tiles of neighbouring epochs never share a slot, nor do settled ones.
+    static constexpr size_t SLOTS = 10;
     size_t slot(int64_t tile, bool is_live) const {
-        return is_live ? static_cast<size_t>(now + 1 - static_cast<int64_t>(stamps[tile] & 0xffffffff)) & 7 : 8;
+        if (!is_live) return SLOTS - 1;
+        const int64_t since = epochs_since(tile);
+        return is_settled(since) ? SLOTS - 2 : static_cast<size_t>(since) & 7;
+    }
+    int64_t epochs_since(int64_t tile) const { return now + 1 - static_cast<int64_t>(stamps[tile] & 0xffffffff); }
+    bool is_settled(int64_t epochs) const { return settled != 0 && epochs >= settled; }
+    // After so many epochs all has faded to 0 and all is grown, whatever was written: older tiles read as those do, and a
+    // world that lives long has not ever more ages. 0: there is no such time.
+    void find_settled() {
+        settled = 0;
+        double longest = 0;
+        for (const Lane& lane : lanes) {
+            if (lane.fixed) continue;
+            double ticks;  // what is stored was written at any tick of its epoch; a hundredth is more than rounding takes
+            if (lane.beta == 0 && lane.floor > 0 && lane.high > 0)
+                ticks = lane.alpha > 0 ? std::log(0.99 * lane.floor / lane.high) / std::log(lane.alpha) : 1;
+            else if (lane.alpha == 1 && lane.beta > 0 && lane.source == nullptr)  // a cell's capacity may be set anew
+                ticks = 1.01 / lane.beta;
+            else
+                return;
+            longest = std::max(longest, ticks);
+        }
+        if (epoch && longest < 1e12) settled = 2 + static_cast<int64_t>(longest / static_cast<double>(epoch));
     }
     float outside_value(int lane) const {
         const bool wide = type == Storage::f64 || type == Storage::i32;
