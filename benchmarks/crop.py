@@ -48,7 +48,8 @@ class Crop:
         rng = np.random.default_rng(0)
         self.name: Final = name_of(side, agents, channels, dtype)
         self.channels: Final = CHANNELS[:channels]
-        self.world: Final = World((side, side), seed=0, memmap=STORED if dtype is None else MemmapConfig(dtype=dtype))
+        memmap = STORED if dtype is None else MemmapConfig(dtype=dtype)
+        self.world: Final = World((side, side), seed=0, memmap=memmap, agents=agents)
         fill(self.world, rng)
         self.world.advance(_TICKS)
         self.crowds: Final = [_crowd(rng, agents, side) for _ in range(_CROWDS)]

@@ -84,7 +84,7 @@ class GridEnv(Resumable, Episodes):
         self._ended_worlds = np.zeros(self.worlds, np.bool_)
         self._unfinished = Unfinished()
         self._undo = Undo(self)
-        self.world = make_world(self.config, self.worlds) if world is None else world
+        self.world = make_world(self.config, self.worlds, self.agents_per_world) if world is None else world
         try:
             placement.require_room(self.world, self.agents_per_world)
         except BaseException:

@@ -14,8 +14,8 @@ _SHAPE: Final = (64, 64)
 """Of a world that nobody gave a shape."""
 
 
-def make_world(config: SimulationConfig, copies: int) -> World:
-    """`copies` worlds on the ground that `config.world` names, stored as `config.memmap` says.
+def make_world(config: SimulationConfig, copies: int, agents: int = 0) -> World:
+    """`copies` worlds for `agents` each, on the ground that `config.world` names, stored as `config.memmap` says.
 
     A map brings its own shape; another one that is asked for must be the map's, or is what a raster is resampled to.
     The ground of a recipe or a file is built once a machine (`memfarm.map_cache`) and shared until a world writes it;
@@ -31,6 +31,7 @@ def make_world(config: SimulationConfig, copies: int) -> World:
         "boundary": world.boundary,
         "channels": {"temporal": stored},
         "sparse": sparse,
+        "agents": agents,
     }
     if config.memmap.mode != "w+":
         return World(world.shape, **arguments)

@@ -24,6 +24,7 @@ class MemmapManager:
 
     shape: (height, width) of every layer. folder: where named files lie; None: `config.directory` gets a new
     folder `[namespace_]name[_simulation_id]_p<pid>_<H>x<W>`, and with no directory either everything is scratch.
+    dense: as for `ChannelGrid`.
     Raises ConfigError or StorageError.
     """
 
@@ -40,6 +41,7 @@ class MemmapManager:
         folder: Path | None = None,
         tick: int = 0,
         guard: Guard | None = None,
+        dense: bool = False,
     ) -> None:
         self.config: Final = config or MemmapConfig()
         self.shape: Final = layout.check_shape(shape)
@@ -47,6 +49,7 @@ class MemmapManager:
         self._boundary = boundary
         self._tick = tick
         self._guard = guard
+        self._dense = dense
         self._grids: dict[str, ChannelGrid] = {}
         if self.config.mode != "w+" and folder is None:
             raise ConfigError(f"mode={self.config.mode!r} reopens a folder: pass folder= (or World.open(path))")
@@ -89,7 +92,7 @@ class MemmapManager:
             mode=self.config.mode if on_disk else "w+",
             tick=self._tick,
             guard=self._guard,
-            dense=True,
+            dense=self._dense,
         )
         return self._grids[name]
 

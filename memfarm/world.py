@@ -1,13 +1,14 @@
 """World: the three groups of layers on one clock, in a folder, in scratch, or in memory."""
 
 import functools
+import math
 import os
 import shutil
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Final, Literal, TypeVar
 
 from numpy.typing import ArrayLike
 
@@ -34,6 +35,9 @@ from memfarm.windows import WindowCutter
 
 T = TypeVar("T")
 
+_CELLS: Final = 2048
+"""Cells an agent, up to which a world is full of them: 32 kB of Forage's layers."""
+
 
 class World(Kept):
     """Resources, environment and fields of `copies` worlds of one shape, on one clock.
@@ -50,6 +54,8 @@ class World(Kept):
     sparse: temporal channels that are not stored: their events are seen in the tick they fall into, and the next.
     path: the folder to make and keep the world in; None: a new folder in `memmap.directory`, or scratch.
     name, simulation_id: parts of that new folder's name.
+    agents: how many each copy is made for; 0: unknown. With one for 2,048 cells or more, scratch and memory of at most
+        256 MiB a grid lie in large pages where the system has any, and take their disk at once.
 
     With `memmap.mode` "r+", "r" or "c" the world in `path` (None: in `memmap.directory`) is opened instead, and must
     have been made with the same shape, dtypes and channels; `shape=None` takes what it has.
@@ -57,6 +63,7 @@ class World(Kept):
     Raises ConfigError, ChannelError, ShapeError, StorageError, WorldFormatError.
     """
 
+    _agents: int = 0
     _map_mode: files.Mode = "r"
     _shared_map: "World | None"
     _terrain: tuple[str, ...] = ()  # the layers that it was made from
@@ -77,6 +84,7 @@ class World(Kept):
         path: str | os.PathLike[str] | None = None,
         name: str = "world",
         simulation_id: str | None = None,
+        agents: int = 0,
     ) -> None:
         memmap = memmap or MemmapConfig()
         self._recipe: dict[str, Any] = {
@@ -88,7 +96,11 @@ class World(Kept):
             "map": None if map is None else Path(map).absolute(),
             "map_mode": map_mode,
             "sparse": tuple(sparse),
+            "agents": agents,
         }
+        if not isinstance(agents, int) or isinstance(agents, bool) or agents < 0:
+            raise ConfigError(f"agents must be an int of 0 or more, got {agents!r}")
+        self._agents = agents
         founding.check_map_mode(map_mode, map, path, memmap)
         self._map_mode = map_mode
         there = None
@@ -193,6 +205,7 @@ class World(Kept):
             folder=folder,
             tick=self.tick,
             guard=self._guard,
+            dense=self._agents * _CELLS >= math.prod(self.shape),
         )
         self._made.callback(self._manager.close_all, delete=False)
         self._make_groups(manifest)
@@ -269,6 +282,7 @@ class World(Kept):
             map_mode="c" if self._map_mode == "c" and self.ground_is_shared else "r",
             channels={group: grid.channels for group, grid in self.grids.items() if group != ground},
             sparse=self.sparse.channels,
+            agents=self._agents,
         )
         for group, grid in self.grids.items():
             if group != ground:
